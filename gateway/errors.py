@@ -1,0 +1,89 @@
+"""Every error the gateway raises, as a tree by fault: who has to act.
+
+ConfigError: the person who wrote the YAML. DeviceRefused and LinkError: the device or the way to it. Refused: the
+client's request, and only inside bank and units, where it becomes the exception response. Anything else is our bug.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class GatewayError(Exception):
+    """The root: everything we raise on purpose."""
+
+
+class Problem(NamedTuple):
+    """One mistake in the configuration: where it stands (line and column count from 1) and what to write instead."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    """Dotted keys from the top of the file, `devices.press.tags.level.type`; empty for the file as a whole."""
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}: "
+        return f"{where}{self.path}: {self.message}" if self.path else where + self.message
+
+
+class ConfigError(GatewayError):
+    """The configuration is wrong; `problems` has all of its mistakes at once, in file order."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class ListenError(GatewayError):
+    """A listener could not be opened; the text says what to do about it."""
+
+
+class DeviceRefused(GatewayError):
+    """The device answered with an exception response; its own `code` goes on to the client."""
+
+    def __init__(self, unit_id: int, function_code: int, code: int) -> None:
+        super().__init__(f"unit {unit_id} refused function {function_code} with exception {code:02X}")
+        self.unit_id = unit_id
+        self.function_code = function_code
+        self.code = code
+
+
+class LinkError(GatewayError):
+    """No usable answer from the device; clients get 0x0B (0x0A for LinkBusy)."""
+
+    label = "failed"
+    """One or two words for counters and log lines."""
+
+
+class LinkDown(LinkError):
+    """Not connected, or the connection was lost before the answer came."""
+
+    label = "not connected"
+
+
+class LinkBusy(LinkError):
+    """The link's queue is full."""
+
+    label = "queue full"
+
+
+class RequestTimeout(LinkError):
+    """Sent, and not answered in time, the retries included."""
+
+    label = "time-out"
+
+
+class MalformedResponse(LinkError):
+    """An answer that does not fit its request; the connection was closed, the stream may be out of step."""
+
+    label = "malformed answer"
+
+
+class Refused(Exception):
+    """A request is refused with exception `code`; never leaves bank and units, where it becomes the response."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exception {code:02X}")
+        self.code = code
