@@ -1,8 +1,8 @@
 """The seams, on one screen.
 
-Serving: a `Unit` answers a request PDU. Devices: a `Submit` sends one `Request` and calls back. Everything else is wired
-from these in `app`, the only file that knows every part. The seams still to come (publishers, forwards) stand here when
-they are built.
+Serving: a `Unit` answers a request PDU. Devices: a `Submit` sends one `Request` and calls back. Everything else is
+wired from these in `app`, the only file that knows every part. The seams still to come (publishers, forwards) stand
+here when they are built.
 """
 
 from __future__ import annotations

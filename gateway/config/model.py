@@ -181,7 +181,7 @@ class Config(Section):
         )
 
     def link_key(self, name: str) -> str:
-        """What devices that share one connection have in common: link name, or url and source; `sim://` is never shared."""
+        """What devices on one connection have in common: link name, or url and source; `sim://` is never shared."""
         device = self.devices[name]
         if device.link is not None:
             return device.link

@@ -1,0 +1,1 @@
+"""Carriers that bring requests to the units: TCP now."""
