@@ -1,7 +1,7 @@
 """The latest sample of every tag, by device and name.
 
-A point is written by the job that reads its tag and read by whoever shows values. Its time is its block's: the last good
-read, also when the value did not change. Subscriptions come with the first publisher.
+A point is written by the job that reads its tag and read by whoever shows values. Its time is its block's: the last
+good read, also when the value did not change. Subscriptions come with the first publisher.
 """
 
 from __future__ import annotations

@@ -26,13 +26,26 @@ class Unit(Protocol):
 
 
 class Request:
-    """One read, prepared once and submitted over and over; the link owns `tid`, `attempts` and `due_s` while it is out.
+    """One read, prepared once and submitted over and over; the link owns the rest while it is out.
 
     `done(answer, error)` is called exactly once per submission: with the response PDU as the device sent it (an
     exception response too), or with a LinkError.
     """
 
-    __slots__ = ("attempts", "done", "due_s", "out", "pdu", "retries", "tail", "tid", "timeout_s", "unit_id")
+    __slots__ = (
+        "attempts",
+        "done",
+        "due_s",
+        "out",
+        "pdu",
+        "quirks",
+        "retries",
+        "sent_s",
+        "tail",
+        "tid",
+        "timeout_s",
+        "unit_id",
+    )
 
     def __init__(
         self,
@@ -41,16 +54,22 @@ class Request:
         timeout_s: float,
         retries: int,
         done: Callable[[bytes | None, LinkError | None], None],
+        quirks: frozenset[str] = frozenset(),
     ) -> None:
         self.unit_id = unit_id
         self.pdu = pdu
         self.timeout_s = timeout_s
         self.retries = retries
         self.done = done
+        self.quirks = quirks
+        """What config.md's `accept` asks for: `tid_zero`, `any_unit`."""
         self.tail = b"\0\0" + (len(pdu) + 1).to_bytes(2, "big") + bytes((unit_id,)) + pdu
         self.tid = 0
         self.attempts = 0
+        self.sent_s = 0.0
+        """On the clock that ages are judged by."""
         self.due_s = 0.0
+        """On the scheduler."""
         self.out = False
         """Submitted and not yet called back."""
 

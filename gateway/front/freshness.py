@@ -1,9 +1,9 @@
 """The age of every value, judged when a client asks and not only by timers.
 
 One number, `until_s`, says until when nothing changes by age alone. A carrier compares it with the clock once per read
-of its socket; past it, `judge` looks at every block. So the healthy case costs one comparison, and a process that slept,
-or a loop that was late, judges before it answers. A good read only moves a block's own limit: `until_s` may lie too
-early, never too late.
+of its socket; past it, `judge` looks at every block. So the healthy case costs one comparison, and a process that
+slept, or a loop that was late, judges before it answers. A good read only moves a block's own limit: `until_s` may
+lie too early, never too late.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Tags and polls of one device -> the fewest read requests. Pure: values in, values out.
 
-Tags with the same table and interval share blocks. Sorted by address, a block grows while the gap to the next tag is at
-most `max_gap` and the block stays within the device's limit; a value is never split. That is the fewest requests there
-are for those rules: a block that starts as late as it can and ends as late as it can never needs one more. Every request
-costs the same from 1 to 125 registers (a round trip), so registers nobody asked for are cheaper than a request.
+Tags with the same table and interval share blocks. Sorted by address, a block grows while the gap to the next tag is
+at most `max_gap` and the block stays within the device's limit; a value is never split. That is the fewest requests
+there are for those rules: a block that ends as late as it can never needs one more. Every request costs the same from
+1 to 125 registers (a round trip), so registers nobody asked for are cheaper than a request.
 """
 
 from __future__ import annotations

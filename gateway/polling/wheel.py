@@ -1,7 +1,7 @@
 """One timer for all jobs: who is due, start to start.
 
-A heap of (due, job) and one loop timer for its top. Due times lie on each job's own grid (phase + n * period), so that a
-late poll does not shift the next; what could not be kept is skipped and counted, never queued twice.
+A heap of (due, job) and one loop timer for its top. Due times lie on each job's own grid (phase + n * period), so that
+a late poll does not shift the next; what could not be kept is skipped and counted, never queued twice.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Scheduler(Protocol):
 class Turn:
     """One entry of the wheel: call `run` every `period_s`. `run()` returns False when the last one is still out."""
 
-    __slots__ = ("due_s", "dropped", "late_s", "period_s", "run", "runs", "skipped", "times")
+    __slots__ = ("dropped", "due_s", "late_s", "period_s", "run", "runs", "skipped")
 
     def __init__(self, period_s: float, run: Callable[[], bool]) -> None:
         self.period_s = period_s

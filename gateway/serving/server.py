@@ -20,6 +20,7 @@ from gateway.errors import ListenError
 from gateway.front.counters import Counters
 from gateway.front.freshness import Freshness
 from gateway.front.units import Units
+from gateway.keepalive import set_keepalive
 from gateway.modbus import mbap, spec
 from gateway.serving.ports import listen_error
 
@@ -33,8 +34,6 @@ READ_SIZE = 16 * 1024
 
 LINES_PER_MINUTE = 120
 """Log lines about clients coming and going; a client that reconnects for every request must not fill the disk."""
-
-KEEPALIVE_PROBES = 3
 
 _REGISTER_READS = (spec.READ_HOLDING_REGISTERS, spec.READ_INPUT_REGISTERS)
 
@@ -303,20 +302,3 @@ class Server:
             connection.close()
         check_s = min(1.0, self._idle_timeout_s / 4)
         self._idle_check = asyncio.get_running_loop().call_later(check_s, self._close_idle)
-
-
-def set_keepalive(sock: socket.socket, keepalive_s: float) -> None:
-    """Probe a silent peer after `keepalive_s`, then every third of it; give up after KEEPALIVE_PROBES. 0: off."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(keepalive_s > 0))
-    if keepalive_s <= 0:
-        return
-    idle_s = max(1, round(keepalive_s))
-    for name, value in (
-        ("TCP_KEEPIDLE", idle_s),
-        ("TCP_KEEPALIVE", idle_s),  # the name on macOS
-        ("TCP_KEEPINTVL", max(1, idle_s // 3)),
-        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
-    ):
-        option = getattr(socket, name, None)
-        if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -1,0 +1,358 @@
+"""From a configuration to a running gateway: the only file that knows every part.
+
+`build(config)` constructs everything and opens nothing; `Gateway.run` opens, keeps running, and closes in order: no new
+clients, no new polls, clients, links, simulations. `run` is the command: load, log, loop, signals, exit code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from gateway import __version__, clock, logs
+from gateway.bank import Bank, Span
+from gateway.config.load import load
+from gateway.config.model import Config, Unit
+from gateway.config.urls import ListenUrl, parse_listen_url
+from gateway.errors import ConfigError, ListenError
+from gateway.front.counters import Counters
+from gateway.front.diagnostics import Diagnostics
+from gateway.front.freshness import TICK_S, Freshness
+from gateway.front.identity import Identity
+from gateway.front.units import Units
+from gateway.hub import Hub
+from gateway.modbus import spec
+from gateway.modbus.spec import Table
+from gateway.polling.assemble import Placement, PlannedBlock, jobs, plan_device
+from gateway.polling.device import STATUS_REGISTERS, Device, gateway_status
+from gateway.polling.job import Job
+from gateway.polling.wheel import Timer, Turn, Wheel
+from gateway.serving.server import Server
+from gateway.simulate.plant import simulated
+from gateway.simulate.server import SimServer
+from gateway.southbound.link import Carrier, Link, Settings
+from gateway.southbound.tcp import tcp_dialler
+
+log = logging.getLogger(__name__)
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+"""It could not listen, or a bug ended it."""
+EXIT_CONFIG = 2
+
+SHUTDOWN_S = 4.0
+"""All of it; service managers and people wait about five seconds."""
+
+
+class LoopTime:
+    """The running loop's time and timers, for parts that are built before there is a loop."""
+
+    def time(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def call_at(self, when: float, callback: Callable[[], object], /) -> Timer:
+        return asyncio.get_running_loop().call_at(when, callback)
+
+
+class Gateway:
+    """Everything of one configuration, constructed. Live objects are found by their keys in the YAML."""
+
+    def __init__(self, config: Config, *, simulate: bool = False) -> None:
+        self.config = config
+        self.freshness = Freshness(clock.now)
+        self.counters = Counters()
+        self.hub = Hub()
+        self.scheduler = LoopTime()
+        self.wheel = Wheel(self.scheduler)
+        self.simulations: dict[str, SimServer] = simulated(config, _simulated_names(config, everything=simulate))
+        self.links: dict[str, Link] = {}
+        self.devices: dict[str, Device] = {}
+        self.jobs: list[Job] = []
+        self._started_s = clock.now()
+
+        planned = {name: plan_device(config, name) for name in config.devices}
+        self.banks = _banks(config, planned.values())
+        spans = _claim(self.banks, (place for blocks in planned.values() for b in blocks for place in b.placements()))
+        self._install_functions()
+        self.units = Units(self.banks, config.server.default_unit, config.server.unknown_unit)
+        for name, blocks in planned.items():
+            self._add_device(name, blocks, spans)
+        self._add_status()
+        server = config.server
+        self.server = Server(
+            self.units,
+            self.freshness,
+            self.counters,
+            max_connections=server.max_connections,
+            idle_timeout_s=server.idle_timeout_s,
+            keepalive_s=server.keepalive_s,
+            backlog=server.backlog,
+        )
+
+    # -- construction -------------------------------------------------------------------------------------------
+
+    def _install_functions(self) -> None:
+        """What every unit of ours answers besides its registers."""
+        identity = self.config.server.identity
+        ours = Identity(identity.vendor, identity.product, identity.revision or __version__)
+        diagnostics = Diagnostics(self.counters)
+        for bank in self.banks.values():
+            bank.functions[spec.DIAGNOSTICS] = diagnostics.answer
+            bank.functions[spec.REPORT_SERVER_ID] = ours.report
+            bank.functions[spec.ENCAPSULATED_INTERFACE] = ours.answer
+
+    def _add_device(self, name: str, blocks: Sequence[PlannedBlock], spans: Mapping[Placement, Span]) -> None:
+        settings = self.config.devices[name]
+        link = self._link(name) if settings.enabled else None
+        device = self.devices[name] = Device(name, link, self.freshness.touch)
+        if link is None:
+            return
+        added = jobs(self.config, name, blocks, device, link.submit, self.freshness, self.hub, self.banks, spans)
+        self.jobs += added
+
+        def link_changed(up: bool) -> None:
+            device.review()
+            if up:  # what could not be read meanwhile is read now, not at its next turn
+                for job in added:
+                    job.poll()
+
+        link.on_change.append(link_changed)
+
+    def _link(self, name: str) -> Link:
+        """The link of device `name`, shared with all that have the same key."""
+        key = self.config.link_key(name)
+        if key not in self.links:
+            settings = self.config.link_of(name)
+            simulation = self.simulations.get(key)
+            url = settings.url
+
+            def address() -> tuple[str, int]:
+                return ("127.0.0.1", simulation.port) if simulation is not None else (url.host, url.port)
+
+            source = None if simulation is not None else settings.source
+            self.links[key] = Link(
+                f"link {key}",
+                tcp_dialler(address, source, settings.keepalive_s),
+                Settings(settings.connect_delay_s, settings.delay_s, settings.in_flight),
+                self.scheduler,
+            )
+        return self.links[key]
+
+    def _add_status(self) -> None:
+        """Claim the status blocks and keep them true."""
+        config = self.config
+        writers: list[tuple[Bank, int, Callable[[float], bytes]]] = []
+        for name, device in self.devices.items():
+            place = config.devices[name].status
+            if place is not None:
+                writers.append((self.banks[config.unit_of(place)], place.address.first, device.status))
+        if config.server.status is not None:
+            place = config.server.status
+            writers.append((self.banks[config.unit_of(place)], place.address.first, self._status))
+        if not writers:
+            return
+        for bank, first, _ in writers:
+            (span,) = bank.claim([(Table.INPUT, first, STATUS_REGISTERS)])
+            bank.unblock(span)
+
+        def tick(now_s: float) -> None:
+            for bank, first, status in writers:
+                bank.put_registers(Table.INPUT, first, status(now_s))
+
+        self.freshness.every_tick(tick)
+
+    def _status(self, now_s: float) -> bytes:
+        return gateway_status(now_s - self._started_s, list(self.devices.values()), self.counters.clients, 0)
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event, listen: Sequence[ListenUrl] = ()) -> None:
+        """Open everything, run until `stop`, close in order. ListenError when a listener cannot be opened."""
+        for simulation in self.simulations.values():
+            await simulation.start()
+        try:
+            await self.server.open(listen or self.config.server.listen)
+            await self._serve(stop)
+        finally:
+            for simulation in self.simulations.values():
+                await simulation.stop()
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(link.run(), name=link.name) for link in self.links.values()]
+            tasks.append(group.create_task(self._judge_every_second(), name="freshness"))
+            for job in self.jobs:
+                self.wheel.add(Turn(job.block.every_s, job.poll))
+            log.info("gateway %s is running: %s", __version__, _summary(self.config, len(self.jobs)))
+            try:
+                await stop.wait()
+            finally:
+                self.server.stop_accepting()
+                self.wheel.stop()
+                await self.server.close()
+                for task in tasks:
+                    task.cancel()
+
+    async def _judge_every_second(self) -> None:
+        """What grows old is told although nobody asks."""
+        while True:
+            self.freshness.judge(self.freshness.clock())
+            await asyncio.sleep(TICK_S)
+
+
+def build(config: Config, *, simulate: bool = False) -> Gateway:
+    """A gateway of `config`, nothing opened. `simulate`: every device is replaced by its simulation."""
+    return Gateway(config, simulate=simulate)
+
+
+def _simulated_names(config: Config, *, everything: bool) -> list[str]:
+    return [
+        name
+        for name, device in config.devices.items()
+        if device.enabled and (everything or config.link_of(name).url.scheme == "sim")
+    ]
+
+
+def _banks(config: Config, planned: Iterable[Iterable[PlannedBlock]]) -> dict[int, Bank]:
+    """A register image for every unit id that is declared or that something is mapped into."""
+    mapped: dict[int, dict[Table, list[tuple[int, int]]]] = {}
+
+    def add(unit_id: int, table: Table, first: int, count: int) -> None:
+        mapped.setdefault(unit_id, {}).setdefault(table, []).append((first, count))
+
+    for blocks in planned:
+        for block in blocks:
+            for place in block.placements():
+                add(place.unit_id, place.table, place.first, place.count)
+    statuses = [device.status for device in config.devices.values()]
+    for status in (*statuses, config.server.status):
+        if status is not None:
+            add(config.unit_of(status), Table.INPUT, status.address.first, STATUS_REGISTERS)
+    banks = {}
+    for unit_id in sorted({*config.units, *mapped}):
+        unit = config.units.get(unit_id, Unit())
+        declared = {Table.COILS: unit.coils, Table.DISCRETE: unit.discrete}
+        declared |= {Table.HOLDING: unit.holding, Table.INPUT: unit.input}
+        ranges = {
+            table: list(wanted) if wanted is not None else mapped.get(unit_id, {}).get(table, [])
+            for table, wanted in declared.items()
+        }
+        banks[unit_id] = _bank(unit, ranges)
+    return banks
+
+
+def _bank(unit: Unit, ranges: Mapping[Table, Sequence[tuple[int, int]]]) -> Bank:
+    bank = Bank(ranges)
+    for address, values in unit.initial:
+        if address.table.is_bits:
+            for offset, value in enumerate(values):
+                bank.put_bit(address.table, address.first + offset, bool(value))
+        else:
+            data = b"".join((int(value) & 0xFFFF).to_bytes(2, "big") for value in values)
+            bank.put_registers(address.table, address.first, data)
+    for address in unit.read_only:
+        bank.protect(address.table, address.first, address.count)
+    return bank
+
+
+def _claim(banks: Mapping[int, Bank], places: Iterable[Placement]) -> dict[Placement, Span]:
+    """A span for every place, claimed bank by bank."""
+    by_unit: dict[int, list[Placement]] = {}
+    for place in places:
+        by_unit.setdefault(place.unit_id, []).append(place)
+    spans: dict[Placement, Span] = {}
+    for unit_id, wanted in by_unit.items():
+        claimed = banks[unit_id].claim([(place.table, place.first, place.count) for place in wanted])
+        spans.update(zip(wanted, claimed, strict=True))
+    return spans
+
+
+def _summary(config: Config, job_count: int) -> str:
+    devices = sum(device.enabled for device in config.devices.values())
+    tags = sum(len(device.tags) for device in config.devices.values() if device.enabled)
+    return f"{devices} devices, {job_count} polling jobs, {tags} tags"
+
+
+# -- the command --------------------------------------------------------------------------------------------------
+
+
+def run(
+    path: Path,
+    *,
+    simulate: bool = False,
+    listen: Sequence[str] = (),
+    log_format: str = "text",
+    verbose: int = 0,
+) -> int:
+    """`gateway --config path`: runs until SIGTERM or SIGINT. Returns the exit code."""
+    try:
+        config = load(path)
+        listeners = [parse_listen_url(text) for text in listen]
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    except ValueError as error:
+        print(f"--listen: {error}", file=sys.stderr)
+        return EXIT_CONFIG
+    logs.set_up(log_format, verbose)
+    for warning in config.warnings:
+        log.warning("%s", warning)
+    try:
+        _run_loop(_main(config, listeners, simulate=simulate))
+    except ListenError as error:
+        log.error("%s", error)
+        return EXIT_FAILED
+    except Exception:
+        log.exception("the gateway ends: a bug")
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _run_loop(main: Awaitable[None]) -> None:
+    async def runner() -> None:
+        await main
+
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(runner())
+    else:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop_runner:
+            loop_runner.run(runner())
+
+
+async def _main(config: Config, listen: Sequence[ListenUrl], *, simulate: bool) -> None:
+    stop = asyncio.Event()
+    with stopped_by_signals(stop):
+        gateway = build(config, simulate=simulate)
+        await gateway.run(stop, listen)
+    log.info("gateway stopped")
+
+
+@contextlib.contextmanager
+def stopped_by_signals(stop: asyncio.Event) -> Iterable[None]:
+    """SIGTERM and SIGINT (Ctrl-C) set `stop`."""
+    loop = asyncio.get_running_loop()
+
+    def ask(number: int) -> None:
+        if not stop.is_set():
+            log.info("%s: stopping", signal.Signals(number).name)
+        stop.set()
+
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
+        number = getattr(signal, name, None)
+        if number is None:
+            continue
+        try:
+            loop.add_signal_handler(number, ask, number)
+        except NotImplementedError:  # Windows; the loop wakes every second, so Ctrl-C is seen within one
+            signal.signal(number, lambda received, _frame: loop.call_soon_threadsafe(ask, received))
+    yield
+
+
+__all__ = ["Carrier", "Gateway", "build", "run"]

@@ -1,0 +1,170 @@
+"""Where a block's bytes go: raw copies, and tags converted on their way into the image.
+
+A sink places what was read, blocks its span when there is no value, and does the device's `on_stale` when the value has
+grown too old. The deadband holds a tag's value for everybody alike: image and hub never differ.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from gateway.bank import Bank, Span
+from gateway.hub import Point
+from gateway.modbus import spec
+from gateway.modbus.spec import Table
+from gateway.values import TYPES, Tag, Value, encode, from_raw, reorder
+
+_STRUCTS = {letter: struct.Struct(">" + letter) for letter in "hHiIqQfd"}
+
+NO_VALUE = "no value"
+"""The cause of a sentinel, NaN or undecodable BCD."""
+
+
+class Target:
+    """A span of a bank that one sink keeps true, and what its readers get when it has no value any more."""
+
+    def __init__(self, bank: Bank, span: Span, on_stale: str, clear: Callable[[], None]) -> None:
+        """`on_stale`: error, hold or zero. `clear()` sets the span's places to zero."""
+        self.bank = bank
+        self.span = span
+        self._on_stale = on_stale
+        self._clear = clear
+        self._filled = False
+
+    def filled(self) -> None:
+        """It has a value now."""
+        self._filled = True
+        if self.span.code:
+            self.bank.unblock(self.span)
+
+    def lose(self, code: int = spec.GATEWAY_TARGET_FAILED) -> None:
+        """The value is too old or gone. Never a zero before the first value, whatever `on_stale` says."""
+        if not self._filled or self._on_stale == "error":
+            self.bank.block(self.span, code)
+        elif self._on_stale == "zero":
+            self._clear()
+
+    def refuse(self, code: int) -> None:
+        """The device says that it does not have this: its own code, whatever `on_stale` says."""
+        self._filled = False
+        self.bank.block(self.span, code)
+
+
+class RawSink:
+    """A polled block copied as it is."""
+
+    def __init__(self, target: Target, table: Table, first: int, count: int) -> None:
+        self.target = target
+        self._table, self._first, self._count = table, first, count
+
+    def take(self, data: bytes) -> None:
+        """Place the block's bytes as they came."""
+        bank = self.target.bank
+        if self._table.is_bits:
+            bank.put_bits(self._table, self._first, self._count, data)
+        else:
+            bank.put_registers(self._table, self._first, data)
+        self.target.filled()
+
+
+class Put(Protocol):
+    """Places a value at a tag's `to`. False: it does not fit."""
+
+    def __call__(self, value: Value, raw: Any) -> bool: ...
+
+
+class TagSink:
+    """One tag of a block: its point in the hub and, if it is served, its place in the image."""
+
+    def __init__(self, tag: Tag, point: Point, target: Target | None, put: Put | None) -> None:
+        self.raw: Any = None
+        """What was placed last; None: place the next one whatever it is."""
+        self._point = point
+        self._target = target
+        self._put = put
+        self._convert = from_raw(tag)
+        self._deadband = tag.deadband
+        self._lost = True
+
+    def take(self, raw: Any) -> None:
+        """A raw value that differs from the last."""
+        self.raw = raw
+        point = self._point
+        value = self._convert(raw)
+        if value is None:
+            self._no_value(NO_VALUE)
+            return
+        if self._deadband and not self._lost and abs(value - point.value) <= self._deadband:  # type: ignore[operator]
+            return
+        if self._put is not None and not self._put(value, raw):
+            self._no_value(f"{value} does not fit")
+            return
+        self._lost = False
+        point.value = value
+        point.cause = ""
+        point.changes += 1
+        if self._target is not None:
+            self._target.filled()
+
+    def _no_value(self, cause: str) -> None:
+        self._point.cause = cause
+        self.lose()
+
+    def lose(self) -> None:
+        """No value, or too old; the next one is placed whatever it is."""
+        self._lost = True
+        if self._target is not None:
+            self._target.lose()
+
+    def refuse(self, code: int) -> None:
+        self._lost = True
+        if self._target is not None:
+            self._target.refuse(code)
+
+    def forget(self) -> None:
+        """After an outage the next raw value counts as new even if it is the same."""
+        self.raw = None
+
+
+def registers_put(bank: Bank, table: Table, first: int, tag: Tag, as_: str | None) -> Put:
+    """Place as registers: scaled in the tag's own type, in type `as_`, or as the device's registers (`raw`)."""
+    type_name = tag.type if as_ is None else as_
+    if type_name == "raw" or tag.type == "string":
+        letter = TYPES[tag.type].letter
+        order = tag.order if type_name == "raw" else "ABCD"
+
+        def put_raw(value: Value, raw: Any) -> bool:
+            data = raw if letter == "s" else encode_raw(letter, raw)
+            bank.put_registers(table, first, reorder(data, order))
+            return True
+
+        return put_raw
+
+    def put(value: Value, raw: Any) -> bool:
+        data = encode(type_name, value)
+        if data is None:
+            return False
+        bank.put_registers(table, first, data)
+        return True
+
+    return put
+
+
+def encode_raw(letter: str, raw: Any) -> bytes:
+    """The bytes that `struct` decoded `raw` from, in ABCD order."""
+    return _STRUCTS[letter].pack(raw)
+
+
+def bit_put(bank: Bank, table: Table, address: int, bit: int | None) -> Put:
+    """Place as a coil or discrete input, or as one bit of a register."""
+
+    def put(value: Value, raw: Any) -> bool:
+        if bit is None:
+            bank.put_bit(table, address, bool(value))
+        else:
+            bank.put_register_bit(table, address, bit, bool(value))
+        return True
+
+    return put

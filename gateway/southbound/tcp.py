@@ -1,0 +1,79 @@
+"""The TCP carrier of a link: MBAP frames on one connection, opened anew each time (names are resolved anew, too)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from gateway.keepalive import set_keepalive
+from gateway.modbus import mbap
+from gateway.southbound.link import Link
+
+CONNECT_TIMEOUT_S = 5.0
+"""For name and handshake; a host in the same plant answers in milliseconds (protocol digest 2.5)."""
+READ_SIZE = 16 * 1024
+"""Plain asyncio would take a 256 KiB buffer for every read."""
+
+
+class TcpCarrier(asyncio.Protocol):
+    """One connection of a link."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._receiver = mbap.Receiver()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if hasattr(transport, "max_size"):
+            transport.max_size = READ_SIZE
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            frames = self._receiver.feed(data)
+        except mbap.BrokenStream as broken:
+            self._link.received(broken.frames)
+            self._link.broken(str(broken))
+            return
+        self._link.received(frames)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._link.lost(self, exc)
+
+    @property
+    def closed(self) -> bool:
+        return self._transport is None
+
+    def write(self, data: bytes) -> None:
+        """One segment if the system can; nothing after the connection is gone (`lost` is on its way then)."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """At once: what was written and not sent is not wanted any more."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def tcp_dialler(
+    address: Callable[[], tuple[str, int]], source: str | None, keepalive_s: float
+) -> Callable[[Link], Awaitable[TcpCarrier]]:
+    """What a link dials with. `address()` is asked at each attempt."""
+
+    async def dial(link: Link) -> TcpCarrier:
+        host, port = address()
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            transport, carrier = await asyncio.get_running_loop().create_connection(
+                lambda: TcpCarrier(link), host, port, local_addr=(source, 0) if source else None
+            )
+        sock = transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):  # it may be gone already
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            set_keepalive(sock, keepalive_s)
+        return carrier
+
+    return dial
