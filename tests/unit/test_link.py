@@ -1,0 +1,266 @@
+"""A link's rules, on a clock moved by hand and a carrier that is the test."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.errors import LinkBusy, LinkDown, LinkError, MalformedResponse, RequestTimeout
+from gateway.interfaces import Request
+from gateway.modbus import mbap
+from gateway.southbound.link import MAX_QUEUED, TIMEOUTS_TO_RECONNECT, Carrier, Link, Settings
+from tests.support.fake import ManualTime, RecordingCarrier
+
+READ_TWO = bytes.fromhex("0300000002")
+TWO = bytes.fromhex("030400010002")
+
+
+class Case:
+    """A connected link and what its requests were told."""
+
+    def __init__(self, **settings: float) -> None:
+        self.time = ManualTime()
+        self.carrier = RecordingCarrier()
+        self.link = Link(
+            "link test",
+            self._never,
+            Settings(**settings),  # type: ignore[arg-type]
+            self.time,
+            clock=self.time.time,
+        )
+        self.link.connected(self.carrier)
+        self.told: list[tuple[str, bytes | LinkError | None]] = []
+
+    async def _never(self, link: Link) -> Carrier:
+        raise AssertionError("no test dials")
+
+    def submit(self, name: str = "a", *, unit: int = 1, retries: int = 0, quirks: tuple[str, ...] = ()) -> Request:
+        def done(answer: bytes | None, error: LinkError | None) -> None:
+            self.told.append((name, answer if error is None else error))
+
+        request = Request(unit, READ_TWO, 1.0, retries, done, frozenset(quirks))
+        self.link.submit(request)
+        return request
+
+    def sent(self) -> list[mbap.Frame]:
+        return mbap.Receiver().feed(self.carrier.take())
+
+    def answer(self, tid: int, pdu: bytes = TWO, unit: int = 1) -> None:
+        self.link.received([(tid, unit, pdu)])
+
+    @property
+    def errors(self) -> list[type]:
+        return [type(result) for _, result in self.told]
+
+
+def test_one_request_is_out_at_a_time_unless_in_flight_allows_more() -> None:
+    case = Case()
+    case.submit("a")
+    case.submit("b")
+    [(tid, unit, pdu)] = case.sent()
+    assert (unit, pdu) == (1, READ_TWO)
+    case.answer(tid)
+    assert case.told == [("a", TWO)]
+    assert len(case.sent()) == 1
+
+
+def test_answers_are_paired_by_transaction_id_in_any_order() -> None:
+    case = Case(in_flight=4)
+    for name in "abc":
+        case.submit(name)
+    a, b, c = (tid for tid, _, _ in case.sent())
+    case.answer(c)
+    case.answer(a)
+    case.answer(b)
+    assert [name for name, _ in case.told] == ["c", "a", "b"]
+
+
+def test_a_late_answer_is_dropped_and_never_given_to_the_next_request() -> None:
+    case = Case()
+    case.submit("a")
+    [(late, _, _)] = case.sent()
+    case.time.advance(1.0)
+    assert case.errors == [RequestTimeout]
+    case.submit("b")
+    [(tid, _, _)] = case.sent()
+    assert tid != late
+    case.answer(late, bytes.fromhex("0304DEADBEEF"))
+    assert len(case.told) == 1
+    assert case.link.counters.late == 1
+    case.answer(tid)
+    assert case.told[1] == ("b", TWO)
+
+
+def test_an_answer_that_waited_in_our_buffers_while_the_process_slept_is_late() -> None:
+    case = Case()
+    case.submit("a")
+    [(tid, _, _)] = case.sent()
+    case.time.now_s += 60.0  # stopped: no timer ran
+    case.answer(tid)
+    assert case.errors == [RequestTimeout]
+
+
+def test_an_answer_of_another_unit_is_dropped_and_waited_on() -> None:
+    case = Case()
+    case.submit("a", unit=3)
+    [(tid, _, _)] = case.sent()
+    case.answer(tid, unit=4)
+    assert case.told == []
+    assert case.link.counters.foreign == 1
+    case.answer(tid, unit=3)
+    assert case.told == [("a", TWO)]
+
+
+@pytest.mark.parametrize(
+    "pdu",
+    ["040400010002", "0302000100", "03020001", "030400010002FF", "8302FF", "84", "10000000 02"],
+)
+def test_an_answer_that_does_not_fit_its_request_closes_the_connection(pdu: str) -> None:
+    case = Case(in_flight=2)
+    case.submit("a")
+    case.submit("b")
+    (tid, _, _), _ = case.sent()
+    case.answer(tid, bytes.fromhex(pdu))
+    assert case.errors == [MalformedResponse, LinkDown]
+    assert case.carrier.closed
+    assert not case.link.up
+
+
+def test_an_exception_response_is_an_answer_and_keeps_the_connection() -> None:
+    case = Case()
+    case.submit("a")
+    [(tid, _, _)] = case.sent()
+    case.answer(tid, b"\x83\x02")
+    assert case.told == [("a", b"\x83\x02")]
+    assert case.link.up
+
+
+def test_a_read_is_asked_again_before_it_fails() -> None:
+    case = Case()
+    case.submit("a", retries=1)
+    [(first, _, _)] = case.sent()
+    case.time.advance(1.0)
+    [(second, _, _)] = case.sent()
+    assert second != first
+    assert case.told == []
+    case.time.advance(1.0)
+    assert case.errors == [RequestTimeout]
+    assert "asked 2 times" in str(case.told[0][1])
+
+
+def test_time_outs_in_a_row_reconnect_but_not_the_first() -> None:
+    case = Case()
+    for _ in range(TIMEOUTS_TO_RECONNECT):
+        assert case.link.up
+        case.submit()
+        case.time.advance(1.0)
+    assert not case.link.up
+    assert case.carrier.closed
+
+
+def test_one_silent_unit_does_not_reconnect_what_another_answers_on() -> None:
+    case = Case()
+    for _ in range(3 * TIMEOUTS_TO_RECONNECT):
+        case.submit("dead", unit=9)
+        case.time.advance(1.0)
+        case.submit("alive")
+        case.answer(case.sent()[-1][0])
+    assert case.link.up
+
+
+def test_a_shorter_time_out_behind_a_longer_one_is_kept() -> None:
+    case = Case(in_flight=2)
+    slow = Request(1, READ_TWO, 5.0, 0, lambda *_: case.told.append(("slow", None)))
+    fast = Request(1, READ_TWO, 0.5, 0, lambda *_: case.told.append(("fast", None)))
+    case.link.submit(slow)
+    case.link.submit(fast)
+    case.time.advance(0.5)
+    assert [name for name, _ in case.told] == ["fast"]
+
+
+def test_quiet_times_are_kept_after_connecting_and_between_requests() -> None:
+    case = Case(connect_delay_s=2.0, delay_s=0.1)
+    case.submit("a")
+    case.submit("b")
+    assert case.sent() == []
+    case.time.advance(2.0)
+    [(tid, _, _)] = case.sent()
+    case.time.advance(0.5)
+    case.answer(tid)
+    assert case.sent() == []  # the delay runs from the answer
+    case.time.advance(0.1)
+    assert len(case.sent()) == 1
+
+
+def test_a_lost_connection_fails_everything_and_keeps_nothing() -> None:
+    case = Case()
+    case.submit("a")
+    case.submit("b")
+    case.link.lost(case.carrier, None)
+    assert case.errors == [LinkDown, LinkDown]
+    case.submit("c")
+    assert case.errors == [LinkDown] * 3
+    case.link.connected(RecordingCarrier())
+    assert len(case.told) == 3
+
+
+def test_a_full_queue_refuses() -> None:
+    case = Case()
+    for _ in range(MAX_QUEUED + 1):
+        case.submit()
+    assert case.told == []
+    case.submit()
+    assert case.errors == [LinkBusy]
+
+
+def test_transaction_ids_skip_zero_and_those_still_out() -> None:
+    case = Case(in_flight=2)
+    case.submit("stays")
+    [(stays, _, _)] = case.sent()
+    seen = set()
+    for _ in range(70_000):
+        case.submit("b")
+        [(tid, _, _)] = case.sent()
+        seen.add(tid)
+        case.answer(tid)
+        if len(case.told) % 900 == 0:
+            case.time.now_s += 0.001
+    assert 0 not in seen
+    assert stays not in seen
+    assert len(seen) == 65_534
+
+
+def test_transaction_id_zero_is_accepted_only_when_asked_for() -> None:
+    strict = Case()
+    strict.submit("a")
+    strict.answer(0)
+    assert strict.told == []
+    relaxed = Case()
+    relaxed.submit("a", quirks=("tid_zero",))
+    relaxed.answer(0)
+    assert relaxed.told == [("a", TWO)]
+
+
+def test_any_unit_is_accepted_only_when_asked_for() -> None:
+    case = Case()
+    case.submit("a", unit=19, quirks=("any_unit",))
+    [(tid, _, _)] = case.sent()
+    case.answer(tid, unit=0)
+    assert case.told == [("a", TWO)]
+
+
+def test_with_relaxed_pairing_every_time_out_takes_a_new_connection() -> None:
+    case = Case()
+    case.submit("a", quirks=("tid_zero",))
+    case.time.advance(1.0)
+    assert case.errors == [RequestTimeout]
+    assert case.carrier.closed
+
+
+def test_a_request_submitted_from_its_own_answer_goes_out() -> None:
+    case = Case()
+    request = Request(1, READ_TWO, 1.0, 0, lambda answer, error: case.link.submit(request))
+    case.link.submit(request)
+    for _ in range(5):
+        [(tid, _, _)] = case.sent()
+        case.answer(tid)
+    assert case.link.counters.answers == 5
