@@ -11,7 +11,7 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gateway import __version__, clock, logs
@@ -69,13 +69,13 @@ class Gateway:
         self.hub = Hub()
         self.scheduler = LoopTime()
         self.wheel = Wheel(self.scheduler)
-        self.simulations: dict[str, SimServer] = simulated(config, _simulated_names(config, everything=simulate))
         self.links: dict[str, Link] = {}
         self.devices: dict[str, Device] = {}
         self.jobs: list[Job] = []
         self._started_s = clock.now()
 
         planned = {name: plan_device(config, name) for name in config.devices}
+        self.simulations = simulated(config, _simulated_names(config, everything=simulate))
         self.banks = _banks(config, planned.values())
         spans = _claim(self.banks, (place for blocks in planned.values() for b in blocks for place in b.placements()))
         self._install_functions()
@@ -335,7 +335,7 @@ async def _main(config: Config, listen: Sequence[ListenUrl], *, simulate: bool) 
 
 
 @contextlib.contextmanager
-def stopped_by_signals(stop: asyncio.Event) -> Iterable[None]:
+def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
     """SIGTERM and SIGINT (Ctrl-C) set `stop`."""
     loop = asyncio.get_running_loop()
 

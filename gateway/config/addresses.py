@@ -1,13 +1,14 @@
 """The notation of addresses: `holding:100`, `holding:0..99`, `holding:100.3`, `1/holding:100` and Modicon references.
 
-Text in, a value out, ValueError with what to write instead. The rule of the file: an address is zero-based, as on the
-wire; a reference (40101) is recognised by its five or six digits and by nothing else, so that no number has two readings.
+Text in, a value out, ValueError with what to write instead. The rule of the file: an address is zero-based, as on
+the wire; a reference (40101) is recognised by its five or six digits alone, so that no number has two readings.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+from itertools import pairwise
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import PlainValidator, WithJsonSchema
@@ -28,7 +29,7 @@ class Address(NamedTuple):
 
     table: Table
     first: int
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]  # tuple.count() is not missed
     bit: int | None = None
 
     @property
@@ -62,7 +63,8 @@ def parse_address(text: str) -> Address:
         table = _table(word, text)
         if table is Table.COILS and re.fullmatch(r"0\d{4,5}", first):
             raise ValueError(
-                f"`{text}` has two readings: write `coils:{int(first)}` for the wire address, or `{first}` for the reference"
+                f"`{text}` has two readings: write `coils:{int(first)}` for the wire address, "
+                f"or `{first}` for the reference"
             )
         return _address(table, text, _number(first), last and _number(last), bit)
     if match := _REFERENCE.fullmatch(text):
@@ -116,7 +118,8 @@ def mistaken_reference(text: str) -> str | None:
         return None
     table, number = TABLE_BY_WORD[match[1]], int(match[3])
     wire = int(match[2] + match[3])
-    return f"this is {table.describe(wire)}; if the reference {wire} is meant, write `{wire}` or `{table.word}:{number - 1}`"
+    meant = f"if the reference {wire} is meant, write `{wire}` or `{table.word}:{number - 1}`"
+    return f"this is {table.describe(wire)}; {meant}"
 
 
 def _number(text: str) -> int:
@@ -161,8 +164,8 @@ def _reference(digits: str) -> tuple[Table, int]:
     table = _TABLE_BY_DIGIT.get(digits[0])
     if table is None:
         raise ValueError(
-            f"`{digits}` is not a reference: those begin with 0 (coils), 1 (discrete), 3 (input) or 4 (holding), and five "
-            "digits end at 9999; write TABLE:ADDRESS or six digits"
+            f"`{digits}` is not a reference: those begin with 0 (coils), 1 (discrete), 3 (input) or 4 (holding), and "
+            "five digits reach no further than 49999; write TABLE:ADDRESS or six digits"
         )
     number = int(digits[1:])
     if number == 0:
@@ -210,7 +213,7 @@ def _place_field(value: Any) -> Place:
 def _ranges_field(value: Any) -> tuple[tuple[int, int], ...]:
     texts = value if isinstance(value, list) else [value]
     ranges = sorted(parse_range(_scalar(text, "0..1999")) for text in texts)
-    for (first, count), (second, _) in zip(ranges, ranges[1:], strict=False):
+    for (first, count), (second, _) in pairwise(ranges):
         if first + count > second:
             raise ValueError(f"two ranges overlap at {second}; write them as one")
     return tuple(ranges)
@@ -218,7 +221,8 @@ def _ranges_field(value: Any) -> tuple[tuple[int, int], ...]:
 
 _TABLES = "|".join(TABLE_BY_WORD)
 _NUMBER_PATTERN = "([0-9]+|0[xX][0-9a-fA-F]+)"
-_ADDRESS_PATTERN = rf"(({_TABLES}):{_NUMBER_PATTERN}(\.[0-9]+|\.\.{_NUMBER_PATTERN})?|[0134][0-9]{{4,5}}(\.[0-9]+|\.\.[0134][0-9]{{4,5}})?)$"
+_REFERENCE_PATTERN = r"[0134][0-9]{4,5}(\.[0-9]+|\.\.[0134][0-9]{4,5})?"
+_ADDRESS_PATTERN = rf"(({_TABLES}):{_NUMBER_PATTERN}(\.[0-9]+|\.\.{_NUMBER_PATTERN})?|{_REFERENCE_PATTERN})$"
 _RANGE_SCHEMA = {
     "anyOf": [
         {"type": "integer", "minimum": 1, "maximum": ADDRESSES},

@@ -1,6 +1,6 @@
 """The notation of times: `250ms`, `1s`, `5m`, `2h`, `30d`; read as seconds.
 
-A bare number is refused, since nobody can tell whether its author thought of seconds or milliseconds; 0 is 0 in any unit.
+A bare number is refused: nobody can tell whether its author thought of seconds or milliseconds. 0 is 0 in any unit.
 """
 
 from __future__ import annotations

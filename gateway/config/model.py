@@ -8,9 +8,9 @@ the YAML in the value (`timeout: 1s`). What concerns two keys at once is judged 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from gateway.config.addresses import Address, AddressField, Place, PlaceField, RangesField
 from gateway.config.durations import DurationField
@@ -19,9 +19,14 @@ from gateway.config.scalars import (
     FractionField,
     InitialField,
     IntegerField,
+    Name,
     SentinelsField,
+    TagName,
     TextField,
     UnitIdField,
+    UnitKey,
+    empty_is_no_keys,
+    empty_is_none_given,
     one_or_many,
 )
 from gateway.config.urls import DeviceUrl, DeviceUrlField, ListenUrl, ListenUrlField
@@ -47,6 +52,11 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty(cls, value: Any) -> Any:
+        return empty_is_no_keys(value)
+
 
 class Identity(Section):
     """What functions 43/14 and 17 tell about us (V1.1b3 6.21, 6.13)."""
@@ -64,9 +74,9 @@ class Server(Section):
     default_unit: Annotated[UnitIdField, Field(ge=1, le=247)] = 1
     unknown_unit: Literal["gateway_path", "target_failed", "silent"] = "gateway_path"
     max_connections: Annotated[IntegerField, Field(ge=1, le=60_000)] = 1000
-    idle_timeout_s: DurationField = Field(0.0, alias="idle_timeout")
+    idle_timeout_s: DurationField = Field(default=0.0, alias="idle_timeout")
     backlog: Annotated[IntegerField, Field(ge=1, le=65_535)] = 1024
-    keepalive_s: DurationField = Field(60.0, alias="keepalive")
+    keepalive_s: DurationField = Field(default=60.0, alias="keepalive")
     identity: Identity = Identity()
     status: PlaceField | None = None
 
@@ -87,9 +97,9 @@ class Link(Section):
 
     url: DeviceUrlField
     source: TextField | None = None
-    keepalive_s: DurationField = Field(60.0, alias="keepalive")
-    connect_delay_s: DurationField = Field(0.0, alias="connect_delay")
-    delay_s: DurationField = Field(0.0, alias="delay")
+    keepalive_s: DurationField = Field(default=60.0, alias="keepalive")
+    connect_delay_s: DurationField = Field(default=0.0, alias="connect_delay")
+    delay_s: DurationField = Field(default=0.0, alias="delay")
     in_flight: Annotated[IntegerField, Field(ge=1, le=64)] = 1
 
 
@@ -98,7 +108,7 @@ class Poll(Section):
 
     read: AddressField
     to: PlaceField
-    every_s: DurationField | None = Field(None, alias="every")
+    every_s: DurationField | None = Field(default=None, alias="every")
 
 
 class Tag(Section):
@@ -111,9 +121,9 @@ class Tag(Section):
     offset: FractionField = Fraction(0)
     unit: TextField | None = None
     description: TextField | None = None
-    every_s: DurationField | None = Field(None, alias="every")
+    every_s: DurationField | None = Field(default=None, alias="every")
     to: PlaceField | None = None
-    as_: AsName | None = Field(None, alias="as")
+    as_: AsName | None = Field(default=None, alias="as")
     no_value: SentinelsField = ()
     deadband: FractionField = Fraction(0)
     sim: TextField | None = None
@@ -126,24 +136,24 @@ class Device(Section):
     url: DeviceUrlField | None = None
     link: TextField | None = None
     source: TextField | None = None
-    keepalive_s: DurationField | None = Field(None, alias="keepalive")
-    connect_delay_s: DurationField | None = Field(None, alias="connect_delay")
-    delay_s: DurationField | None = Field(None, alias="delay")
+    keepalive_s: DurationField | None = Field(default=None, alias="keepalive")
+    connect_delay_s: DurationField | None = Field(default=None, alias="connect_delay")
+    delay_s: DurationField | None = Field(default=None, alias="delay")
     in_flight: Annotated[IntegerField, Field(ge=1, le=64)] | None = None
     unit: Annotated[UnitIdField, Field(ge=0, le=255)] = 1
-    timeout_s: DurationField = Field(1.0, alias="timeout")
+    timeout_s: DurationField = Field(default=1.0, alias="timeout")
     retries: Annotated[IntegerField, Field(ge=0, le=10)] = 1
     max_registers: Annotated[IntegerField, Field(ge=1, le=125)] = 125
     max_bits: Annotated[IntegerField, Field(ge=1, le=2000)] = 2000
     max_gap: Annotated[IntegerField, Field(ge=0, le=124)] = 16
     accept: Annotated[tuple[Quirk, ...], one_or_many] = ()
-    every_s: DurationField = Field(1.0, alias="every")
+    every_s: DurationField = Field(default=1.0, alias="every")
     order: ByteOrder = "ABCD"
     on_stale: OnStale = "error"
-    stale_after_s: DurationField | None = Field(None, alias="stale_after")
+    stale_after_s: DurationField | None = Field(default=None, alias="stale_after")
     status: PlaceField | None = None
-    poll: tuple[Poll, ...] = ()
-    tags: dict[str, Tag] = {}
+    poll: Annotated[tuple[Poll, ...], BeforeValidator(empty_is_none_given)] = ()
+    tags: Annotated[dict[TagName, Tag], BeforeValidator(empty_is_no_keys)] = {}
 
     def stale_s(self, every_s: float) -> float:
         """How old, in seconds, values of a job with this interval may grow before `on_stale` decides."""
@@ -156,10 +166,10 @@ class Config(Section):
     """A whole plant, checked. Made by `load`, never by hand."""
 
     server: Server = Server()
-    units: dict[int, Unit] = {}
-    links: dict[str, Link] = {}
-    devices: dict[str, Device] = {}
-    warnings: tuple[str, ...] = Field((), exclude=True)
+    units: Annotated[dict[UnitKey, Unit], BeforeValidator(empty_is_no_keys)] = {}
+    links: Annotated[dict[Name, Link], BeforeValidator(empty_is_no_keys)] = {}
+    devices: Annotated[dict[Name, Device], BeforeValidator(empty_is_no_keys)] = {}
+    warnings: tuple[str, ...] = Field(default=(), exclude=True)
     """`FILE:LINE:COLUMN: PATH: ...` of what is allowed but probably not meant; no key of the YAML."""
 
     def unit_of(self, place: Place) -> int:

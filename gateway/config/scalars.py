@@ -1,6 +1,6 @@
 """The plain scalars: text that stands in the YAML, read as what its key wants.
 
-Every function takes the text and raises ValueError with what to write instead; YAML's own idea of a type is never asked.
+Every function takes the text and raises ValueError with what to write instead; YAML's own types are never asked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, Field, PlainValidator, TypeAdapter, WithJsonSchema
+from pydantic import BeforeValidator, PlainValidator, TypeAdapter, WithJsonSchema
 
 from gateway.config.addresses import Address, AddressField
 
@@ -201,7 +201,7 @@ def _unit_key(value: Any) -> int:
     return int(text)
 
 
-UnitKey = Annotated[int, PlainValidator(_unit_key), Field(json_schema_extra={})]
+UnitKey = Annotated[int, PlainValidator(_unit_key)]
 """A unit id as a key; one notation only, so that equal ids are equal keys."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")

@@ -26,8 +26,8 @@ _SHORT = {"square": (("period",), (0.0, 1.0)), "counter": (("per_second",), (0.0
 
 
 class Signal(NamedTuple):
-    """`args` in the order of the grammar, all of them given, periods in seconds:
-    sine, ramp, square (low, high, period_s) · walk (low, high, step) · counter (per_second, start) · constant (value)."""
+    """`args` in the order of the grammar, all of them given, periods in seconds: sine, ramp, square (low, high,
+    period_s) · walk (low, high, step) · counter (per_second, start) · constant (value)."""
 
     kind: str
     args: tuple[float, ...]

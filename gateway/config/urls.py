@@ -81,8 +81,7 @@ def _split(text: str, schemes: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _host_and_port(text: str, rest: str) -> tuple[str, int]:
-    if rest.endswith("/"):
-        rest = rest[:-1]
+    rest = rest.removesuffix("/")
     for mark, what in (("?", "settings behind `?`"), ("/", "a path"), ("@", "a user")):
         if mark in rest:
             raise ValueError(f"`{text}`: a tcp URL has no {what}; write `tcp://HOST:PORT`")

@@ -359,6 +359,8 @@ class Link:
             self.trouble = why
             log.warning("%s: %s; trying on", self.name, why)
         self._told_good = False
+        for tell in self.on_change:
+            tell(False)
 
     def _down(self, why: str) -> None:
         """No connection any more: everything submitted fails, nothing is kept for later."""
@@ -377,6 +379,4 @@ class Link:
         self._queue.clear()
         for request in abandoned:
             self._finish(request, None, LinkDown(why))
-        for tell in self.on_change:
-            tell(False)
         self._gone.set()

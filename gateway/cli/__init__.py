@@ -1,0 +1,81 @@
+"""The `gateway` command: one file per subcommand, and running as the default.
+
+What a command needs is imported when it runs: the gateway itself starts without pymodbus or rich.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway import __version__
+from gateway.cli import check, read, schema, simulate, write
+
+EPILOG = """Exit codes: 0 ended as asked; 1 failed while running (a port in use, a device that does not answer);
+2 wrong configuration or command line."""
+
+app = typer.Typer(
+    name="gateway",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+app.command("check", epilog=EPILOG)(check.check)
+app.command("schema")(schema.schema)
+app.command("simulate", epilog=EPILOG)(simulate.simulate)
+app.command("read", epilog=EPILOG)(read.read)
+app.command("write", epilog=EPILOG, context_settings={"ignore_unknown_options": True})(write.write)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"gateway {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True, epilog=EPILOG)
+def run(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="The plant's YAML file; runs the gateway.")
+    ] = None,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Replace every device by its simulation.")] = False,
+    listen: Annotated[
+        list[str] | None, typer.Option("--listen", help="tcp://HOST:PORT instead of server.listen; repeatable.")
+    ] = None,
+    log_format: Annotated[str, typer.Option("--log-format", help="text or json.")] = "text",
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more.")] = 0,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """A Modbus gateway: polls devices, keeps a register image true, serves it to Modbus TCP clients.
+
+    Examples:
+
+      gateway --config plant.yaml
+
+      gateway --config plant.yaml --simulate --listen tcp://127.0.0.1:5020
+    """
+    if context.invoked_subcommand is not None:
+        if config is not None:
+            raise typer.BadParameter("--config runs the gateway; it does not go with a command", context)
+        return
+    if config is None:
+        print(context.get_help())
+        raise typer.Exit(2)
+    if log_format not in ("text", "json"):
+        raise typer.BadParameter(f"'{log_format}' is neither text nor json", context, param_hint="--log-format")
+    from gateway import app as gateway_app
+
+    raise typer.Exit(
+        gateway_app.run(config, simulate=simulate, listen=listen or (), log_format=log_format, verbose=verbose)
+    )
+
+
+def main() -> None:
+    """The entry point."""
+    app()

@@ -1,0 +1,136 @@
+"""`gateway check`: validate a plant and show what it comes to."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from gateway.config.model import Config
+
+EXIT_CONFIG = 2
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="The plant's YAML file.")],
+    tags: Annotated[bool, typer.Option("--tags", help="List every tag and where clients find it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Validate a plant: every mistake at once, with file, line and column; then a summary.
+
+    Examples:
+
+      gateway check plant.yaml
+
+      gateway check plant.yaml --tags
+    """
+    from gateway.config.load import load
+    from gateway.errors import ConfigError
+
+    try:
+        config = load(file)
+    except ConfigError as error:
+        if as_json:
+            print(json.dumps({"ok": False, "problems": [problem._asdict() for problem in error.problems]}, indent=2))
+        else:
+            for problem in error.problems:
+                print(problem, file=sys.stderr)
+            count = len(error.problems)
+            print(f"{count} {'mistake' if count == 1 else 'mistakes'}; nothing was started", file=sys.stderr)
+        raise typer.Exit(EXIT_CONFIG) from None
+    if as_json:
+        print(
+            json.dumps(
+                {"ok": True, "warnings": config.warnings, **_summary(config), "tags": list(_tags(config))}, indent=2
+            )
+        )
+        return
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    _print(config, _summary(config), with_tags=tags)
+
+
+def _summary(config: Config) -> dict[str, Any]:
+    """What the plant comes to, as plain data."""
+    from gateway.polling.assemble import plan_device
+
+    devices = {}
+    for name, device in config.devices.items():
+        blocks = [planned.block for planned in plan_device(config, name)]
+        devices[name] = {
+            "enabled": device.enabled,
+            "link": config.link_key(name),
+            "unit": device.unit,
+            "polls": len(device.poll),
+            "tags": len(device.tags),
+            "requests": len(blocks),
+            "requests_per_s": round(sum(1 / block.every_s for block in blocks), 3),
+        }
+    from gateway.app import build
+
+    units = {
+        unit_id: {table: [f"{first}..{stop - 1}" for first, stop in ranges] for table, ranges in bank.ranges().items()}
+        for unit_id, bank in build(config).banks.items()
+    }
+    return {"listen": [str(url) for url in config.server.listen], "units": units, "devices": devices}
+
+
+def _tags(config: Config) -> Iterator[dict[str, Any]]:
+    """Every tag of every device, as plain data."""
+    for device_name, device in config.devices.items():
+        for name, tag in device.tags.items():
+            yield {
+                "device": device_name,
+                "tag": name,
+                "at": tag.at.describe(),
+                "type": tag.type,
+                "order": tag.order or device.order,
+                "unit": tag.unit,
+                "every_s": device.every_s if tag.every_s is None else tag.every_s,
+                "to": f"{config.unit_of(tag.to)}/{tag.to.address.describe()}" if tag.to is not None else None,
+                "as": tag.as_,
+                "description": tag.description,
+            }
+
+
+def _print(config: Config, summary: dict[str, Any], *, with_tags: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console.print(f"listens on {', '.join(summary['listen'])}")
+    units = Table("unit", "coils", "discrete", "holding", "input", title="units", title_justify="left")
+    for unit_id, tables in summary["units"].items():
+        units.add_row(
+            str(unit_id), *(", ".join(tables[word]) or "-" for word in ("coils", "discrete", "holding", "input"))
+        )
+    console.print(units)
+    devices = Table(
+        "device", "link", "unit", "polls", "tags", "requests", "a second", title="devices", title_justify="left"
+    )
+    for name, device in summary["devices"].items():
+        rate = f"{device['requests_per_s']:g}" if device["enabled"] else "disabled"
+        columns = (device["link"], device["unit"], device["polls"], device["tags"], device["requests"])
+        devices.add_row(name, *(str(column) for column in columns), rate)
+    console.print(devices)
+    if with_tags:
+        table = Table("device", "tag", "at", "type", "every", "served at", "unit", title="tags", title_justify="left")
+        for tag in _tags(config):
+            kind = tag["type"] if tag["as"] is None else f"{tag['type']} as {tag['as']}"
+            row = (
+                tag["device"],
+                tag["tag"],
+                tag["at"],
+                kind,
+                f"{tag['every_s']:g} s",
+                tag["to"] or "-",
+                tag["unit"] or "",
+            )
+            table.add_row(*row)
+        console.print(table)
+    console.print("ok")

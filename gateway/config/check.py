@@ -1,0 +1,186 @@
+"""What no single key can judge: devices that share a connection, intervals, names; and the order of all judgements.
+
+The rule of these files: a finding names the key, what it disagrees with and where that stands. `broken` has the parts
+that were left out because they are wrong already; nothing is concluded from their absence.
+"""
+
+from __future__ import annotations
+
+from gateway.config.check_image import check_image
+from gateway.config.check_references import warn_mistaken_references
+from gateway.config.check_tags import check_poll, check_tag
+from gateway.config.durations import format_duration
+from gateway.config.explain import suggest
+from gateway.config.model import Config, Device
+from gateway.config.tree import Findings, KeyPath, numbers_left, place_of
+
+MIN_INTERVAL_S = 0.010
+"""The shortest `every` and `timeout`: below it a PLC answers no faster and the event loop only polls itself."""
+MIN_KEEPALIVE_S = 1.0
+"""TCP keep-alive is set in whole seconds."""
+
+_SOURCE_KEYS = ("source", "keepalive", "connect_delay", "delay", "in_flight")
+"""What belongs to a connection, not to a unit behind it."""
+
+Broken = frozenset[KeyPath]
+
+
+def check(config: Config, findings: Findings, broken: Broken) -> None:
+    """Adds every mistake and warning that concerns more than one key."""
+    _check_server(config, findings)
+    _check_links(config, findings)
+    for name, device in config.devices.items():
+        _check_device(config, name, device, findings, broken)
+    _check_shared(config, findings, broken)
+    check_image(config, findings, broken)
+    warn_mistaken_references(config, findings)
+
+
+def _check_server(config: Config, findings: Findings) -> None:
+    server = config.server
+    for number, url in enumerate(server.listen):
+        if url.port and url in server.listen[:number]:
+            findings.error(("server", "listen", number), f"{url} stands here twice")
+    _at_least(findings, ("server", "keepalive"), server.keepalive_s, MIN_KEEPALIVE_S, off=True)
+
+
+def _check_links(config: Config, findings: Findings) -> None:
+    used = {device.link for device in config.devices.values()}
+    by_url: dict[str, str] = {}
+    for name, link in config.links.items():
+        path = ("links", name)
+        if name in config.devices:
+            other = place_of(findings.root, ("devices", name), key=True)
+            findings.error(path, f"a device has this name too ({other}); names of links and devices differ", key=True)
+        if link.url.scheme == "sim":
+            findings.error(
+                (*path, "url"), "a simulated PLC belongs to one device: write `url: sim://` there, without a link"
+            )
+        elif (first := by_url.setdefault(str(link.url), name)) != name:
+            findings.warn((*path, "url"), f"the link '{first}' has this url too; each opens a connection of its own")
+        if name not in used:
+            findings.warn(path, f"no device uses this link; write `link: {name}` at one", key=True)
+        _at_least(findings, (*path, "keepalive"), link.keepalive_s, MIN_KEEPALIVE_S, off=True)
+
+
+def _check_device(config: Config, name: str, device: Device, findings: Findings, broken: Broken) -> None:
+    path = ("devices", name)
+    _check_way(config, name, device, findings, broken)
+    _at_least(findings, (*path, "every"), device.every_s, MIN_INTERVAL_S)
+    _at_least(findings, (*path, "timeout"), device.timeout_s, MIN_INTERVAL_S)
+    if device.keepalive_s is not None:
+        _at_least(findings, (*path, "keepalive"), device.keepalive_s, MIN_KEEPALIVE_S, off=True)
+    slowest_s = 0.0
+    slowest: KeyPath = path
+    unseen = 0
+    jobs: list[tuple[KeyPath, float | None]] = []
+    numbers = numbers_left((*path, "poll"), len(device.poll), broken)
+    for number, poll in zip(numbers, device.poll, strict=True):
+        poll_path = (*path, "poll", number)
+        check_poll(poll, poll_path, findings)
+        jobs.append((poll_path, poll.every_s))
+    for tag_name, tag in device.tags.items():
+        tag_path = (*path, "tags", tag_name)
+        check_tag(tag, device, tag_path, findings)
+        jobs.append((tag_path, tag.every_s))
+        unseen += tag.to is None
+    for job_path, every_s in jobs:
+        if every_s is not None:
+            _at_least(findings, (*job_path, "every"), every_s, MIN_INTERVAL_S)
+        interval_s = device.every_s if every_s is None else every_s
+        if interval_s > slowest_s:
+            slowest_s, slowest = interval_s, job_path
+    _check_stale(device, path, slowest_s, slowest, findings, broken)
+    if unseen:
+        count = f"{unseen} of {len(device.tags)} tags have" if len(device.tags) > 1 else "the tag has"
+        findings.warn((*path, "tags"), f"{count} no `to`: no client can read what is polled for it", key=True)
+    if not jobs and not any(cut[:2] == path for cut in broken):
+        findings.warn(path, "nothing is read from this device: it has no `poll` and no `tags`", key=True)
+
+
+def _check_way(config: Config, name: str, device: Device, findings: Findings, broken: Broken) -> None:
+    """Either a url or a link, and only what goes with it."""
+    path = ("devices", name)
+    if device.url is not None and device.link is not None:
+        findings.error((*path, "link"), "`url` and `link` exclude each other: the link has the url")
+    if (
+        device.url is None
+        and device.link is None
+        and not broken & {(*path, "url"), (*path, "link"), (*path, "profile")}
+    ):
+        findings.error(
+            path, "the key 'url' is missing; write for example `url: tcp://192.168.1.10:502`, or a `link`", key=True
+        )
+    in_flight = device.in_flight
+    if device.link is not None and device.url is None:
+        link = config.links.get(device.link)
+        if link is None:
+            if not broken & {("links",), ("links", device.link)}:
+                findings.error((*path, "link"), f"unknown link '{device.link}'; {suggest(device.link, config.links)}")
+            return
+        in_flight = link.in_flight
+        for key in _SOURCE_KEYS:
+            if _given(device, key) is not None:
+                findings.error((*path, key), f"belongs to the connection: write it at links.{device.link}", key=True)
+    if device.accept and (in_flight or 1) != 1:
+        findings.error(
+            (*path, "accept"),
+            f"{' and '.join(device.accept)}: answers can be told apart only with `in_flight: 1`, this is {in_flight}",
+        )
+
+
+def _check_stale(
+    device: Device, path: KeyPath, slowest_s: float, slowest: KeyPath, findings: Findings, broken: Broken
+) -> None:
+    """Values must not grow stale between two good polls of the slowest job."""
+    limit_s = device.stale_after_s
+    if limit_s is None or limit_s >= slowest_s or (*path, "every") in broken:
+        return
+    name = slowest[-1] if slowest[-2] == "tags" else f"poll[{slowest[-1]}]"
+    findings.error(
+        (*path, "stale_after"),
+        f"{format_duration(limit_s)} is shorter than the interval of {name} ({format_duration(slowest_s)}): "
+        "its values would be stale between two good polls",
+    )
+
+
+def _check_shared(config: Config, findings: Findings, broken: Broken) -> None:
+    """Devices with the same url share one connection and must agree on it."""
+    first_by_url: dict[str, str] = {}
+    linked = {str(link.url): name for name, link in config.links.items()}
+    for name, device in config.devices.items():
+        if device.url is None or device.link is not None or device.url.scheme == "sim":
+            continue
+        path = ("devices", name)
+        url = str(device.url)
+        if url in linked:
+            message = (
+                f"links.{linked[url]} has this url too; each opens a connection of its own: write `link: {linked[url]}`"
+            )
+            findings.warn((*path, "url"), message)
+        first = first_by_url.setdefault(url, name)
+        if first == name:
+            continue
+        for key in _SOURCE_KEYS:
+            ours, theirs = _effective(config, name, key), _effective(config, first, key)
+            if ours != theirs and not broken & {(*path, key), ("devices", first, key)}:
+                place = place_of(findings.root, ("devices", first, key))
+                differ = f"'{key}' is {ours} here and {theirs} for {first} ({place})"
+                findings.error((*path, key), f"devices with the same url share one connection: {differ}")
+
+
+def _given(device: Device, key: str) -> object:
+    return getattr(device, key if key in ("source", "in_flight") else f"{key}_s")
+
+
+def _effective(config: Config, name: str, key: str) -> str:
+    value = getattr(config.link_of(name), key if key in ("source", "in_flight") else f"{key}_s")
+    if value is None:
+        return "any address"
+    return format_duration(value) if isinstance(value, float) else str(value)
+
+
+def _at_least(findings: Findings, path: KeyPath, seconds: float, least_s: float, *, off: bool = False) -> None:
+    if seconds < least_s and not (off and seconds == 0):
+        words = " or 0 (off)" if off else ""
+        findings.error(path, f"must be at least {format_duration(least_s)}{words}, this is {format_duration(seconds)}")

@@ -1,0 +1,327 @@
+"""What lies in the image: who writes where, that no two do, that it is inside what the units declare.
+
+Every place is a span of bits, so that bits in registers and whole registers compare. Spans are sorted once and swept:
+10,000 tags cost 10,000 comparisons, not their square.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import NamedTuple
+
+from gateway.config.addresses import Address, Place
+from gateway.config.model import Config, Poll, Tag, Unit
+from gateway.config.tree import Findings, KeyPath, dotted, find, numbers_left, place_of
+from gateway.modbus.spec import ADDRESSES, Table
+from gateway.values import TYPES
+
+STATUS_REGISTERS = 8
+"""Of a status block (config.md, Devices)."""
+_REGISTER_BITS = 16
+
+Image = tuple[int, Table]
+"""One table of one unit."""
+
+
+class Writer(NamedTuple):
+    """Someone who writes bits `start`..`stop` (excluded) of a table; `path` is the key that says so."""
+
+    start: int
+    stop: int
+    path: KeyPath
+
+
+class Spans:
+    """Disjoint spans in order: is this inside, is this touched?"""
+
+    def __init__(self, spans: list[tuple[int, int]]) -> None:
+        self.starts: list[int] = []
+        self.stops: list[int] = []
+        for start, stop in sorted(spans):
+            if self.stops and start <= self.stops[-1]:
+                self.stops[-1] = max(self.stops[-1], stop)
+            else:
+                self.starts.append(start)
+                self.stops.append(stop)
+
+    def contain(self, start: int, stop: int) -> bool:
+        at = bisect_right(self.starts, start) - 1
+        return at >= 0 and stop <= self.stops[at]
+
+    def touch(self, start: int, stop: int) -> bool:
+        at = bisect_right(self.starts, start) - 1
+        if at >= 0 and start < self.stops[at]:
+            return True
+        return at + 1 < len(self.starts) and self.starts[at + 1] < stop
+
+
+def check_image(config: Config, findings: Findings, broken: frozenset[KeyPath]) -> None:
+    writers = _writers(config, findings, broken)
+    _check_units_named(config, writers, findings)
+    if not broken & {("server",), ("server", "default_unit"), ("units",)}:
+        for image, here in writers.items():
+            _check_declared(config, image, here, findings)
+    for image, here in writers.items():
+        _check_overlaps(image, here, findings)
+    for unit_id, unit in config.units.items():
+        mapped = {table: Spans([(w.start, w.stop) for w in writers.get((unit_id, table), ())]) for table in Table}
+        # With a part left out, what it would have defined is unknown.
+        _check_initial(unit_id, unit, mapped, findings, complete=not broken)
+        _check_read_only(unit_id, unit, mapped, findings, complete=not broken)
+
+
+def _writers(config: Config, findings: Findings, broken: frozenset[KeyPath]) -> dict[Image, list[Writer]]:
+    """Everyone who writes the image, by table; those whose `to` is wrong are told and left out."""
+    writers: dict[Image, list[Writer]] = {}
+
+    def add(place: Place | None, count: int | None, path: KeyPath) -> None:
+        if place is not None and count is not None:
+            address = place.address
+            image = (config.unit_of(place), address.table)
+            writers.setdefault(image, []).append(Writer(*_bits(address._replace(count=count)), path))
+
+    here: KeyPath
+    add(config.server.status, _status_count(config.server.status, ("server", "status"), findings), ("server", "status"))
+    for name, device in config.devices.items():
+        path = ("devices", name, "status")
+        add(device.status, _status_count(device.status, path, findings), path)
+        numbers = numbers_left((*path[:2], "poll"), len(device.poll), broken)
+        for number, poll in zip(numbers, device.poll, strict=True):
+            here = ("devices", name, "poll", number, "to")
+            add(poll.to, _poll_count(poll, here, findings), here)
+        for tag_name, tag in device.tags.items():
+            if tag.to is not None:
+                here = ("devices", name, "tags", tag_name, "to")
+                add(tag.to, _tag_count(tag, tag.to.address, here, findings), here)
+    return writers
+
+
+def _bits(address: Address) -> tuple[int, int]:
+    """The span of an address in bits, from the beginning of its table."""
+    if address.table.is_bits:
+        return address.first, address.stop
+    start = address.first * _REGISTER_BITS
+    if address.bit is not None:
+        return start + address.bit, start + address.bit + 1
+    return start, address.stop * _REGISTER_BITS
+
+
+def _describe(image: Image, start: int, stop: int) -> str:
+    """`1/holding:100 (400101)` for a span of bits."""
+    unit_id, table = image
+    if not table.is_bits:
+        if stop - start == 1:
+            return f"{unit_id}/{Address(table, start // _REGISTER_BITS, 1, start % _REGISTER_BITS).describe()}"
+        start, stop = start // _REGISTER_BITS, -(-stop // _REGISTER_BITS)
+    return f"{unit_id}/{table.describe(start, stop - start)}"
+
+
+def _status_count(place: Place | None, path: KeyPath, findings: Findings) -> int | None:
+    if place is None:
+        return None
+    address = place.address
+    if address.table is not Table.INPUT or address.bit is not None:
+        message = f"a status block is {STATUS_REGISTERS} input registers, such as `1/input:9000`"
+        findings.error(path, f"{message}; this is {address.describe()}")
+        return None
+    return _fits(STATUS_REGISTERS, address, "a status block", path, findings)
+
+
+def _poll_count(poll: Poll, path: KeyPath, findings: Findings) -> int | None:
+    source, target = poll.read, poll.to.address
+    if source.bit is not None:
+        return None  # told already
+    if source.table.is_bits != target.table.is_bits:
+        what, where = ("bits", "coils or discrete") if source.table.is_bits else ("registers", "holding or input")
+        findings.error(path, f"a poll copies {what} as they are, to {where}; this is {target.describe()}")
+        return None
+    if target.bit is not None:
+        findings.error(path, f"a poll copies whole registers, this is the bit {target.describe()}")
+        return None
+    return _fits(source.count, target, "the poll", path, findings)
+
+
+def _tag_count(tag: Tag, target: Address, path: KeyPath, findings: Findings) -> int | None:
+    """How many places of the image the tag occupies; None when it cannot lie there."""
+    source = tag.at
+    if tag.as_ is None and tag.type == "bool":
+        kind = "bool"
+    elif tag.type == "string" and tag.as_ not in (None, "raw"):
+        findings.error((*path[:-1], "as"), f"a string is no {tag.as_}; remove the key, or write `as: raw`")
+        return None
+    else:
+        kind = tag.as_ or tag.type
+    if kind == "bool":
+        return _fits(1, target, "a bool", path, findings)
+    if kind == "raw" and source.table.is_bits:
+        if not target.table.is_bits:
+            findings.error(path, "a raw bit stays a bit: write it to coils or discrete, or remove `as: raw`")
+            return None
+        return _fits(1, target, "a raw bit", path, findings)
+    if target.table.is_bits:
+        findings.error(
+            path, f"{target.describe()} is a bit, {_article(kind)} does not fit it; write it to holding or input"
+        )
+        return None
+    if target.bit is not None:
+        findings.error(
+            path, f"{target.describe()} is one bit, {_article(kind)} does not fit it; write a whole register"
+        )
+        return None
+    if _loses_fraction(tag, kind):
+        said = (*path[:-1], "as") if tag.as_ else path
+        findings.warn(said, f"the image holds {kind}: the fraction of the value is lost; `as: float32` keeps it")
+    width = _width(tag) if kind in ("raw", "string") else TYPES[kind].registers
+    return _fits(width, target, _article(kind), path, findings)
+
+
+def _width(tag: Tag) -> int:
+    """Registers of the tag at the device."""
+    return tag.at.count if tag.type == "string" else TYPES[tag.type].registers
+
+
+def _article(kind: str) -> str:
+    if kind == "raw":
+        return "a copy of registers"
+    return f"{'an' if kind[0] in 'aeiou' and not kind.startswith('u') else 'a'} {kind}"
+
+
+def _loses_fraction(tag: Tag, kind: str) -> bool:
+    if kind in ("raw", "string") or not TYPES[kind].is_integer:
+        return False
+    return TYPES[tag.type].is_float or tag.scale.denominator != 1 or tag.offset.denominator != 1
+
+
+def _fits(count: int, target: Address, what: str, path: KeyPath, findings: Findings) -> int | None:
+    """`count` when the target is a start address or a range of that length, and the table is long enough."""
+    unit = "bit" if target.table.is_bits else "register"
+    if target.count not in (1, count):
+        size = f"one {unit}" if count == 1 else f"{count} {unit}s"
+        findings.error(path, f"{what} has {size}, this range has {target.count}; the first address is enough")
+        return None
+    if target.first + count > ADDRESSES:
+        findings.error(
+            path, f"{what} has {count} {unit}s; from {target.describe()} it runs past 65535, the end of the table"
+        )
+        return None
+    return count
+
+
+def _ranges(unit: Unit, table: Table) -> tuple[tuple[int, int], ...] | None:
+    ranges: tuple[tuple[int, int], ...] | None = getattr(unit, table.word)
+    return ranges
+
+
+def _declared(ranges: tuple[tuple[int, int], ...], table: Table) -> Spans:
+    size = 1 if table.is_bits else _REGISTER_BITS
+    return Spans([(first * size, (first + count) * size) for first, count in ranges])
+
+
+def _written(ranges: tuple[tuple[int, int], ...]) -> str:
+    return ", ".join(f"{first}..{first + count - 1}" for first, count in ranges)
+
+
+def _check_units_named(config: Config, writers: dict[Image, list[Writer]], findings: Findings) -> None:
+    for (unit_id, _), here in writers.items():
+        if unit_id in (0, 255) and unit_id not in config.units:
+            message = (
+                f"clients that ask unit {unit_id} get unit {config.server.default_unit}, unless `units` names {unit_id}"
+            )
+            findings.warn(here[0].path, message)
+
+
+def _check_declared(config: Config, image: Image, writers: list[Writer], findings: Findings) -> None:
+    unit_id, table = image
+    unit = config.units.get(unit_id)
+    ranges = _ranges(unit, table) if unit else None
+    if ranges is None:
+        return
+    declared = _declared(ranges, table)
+    for writer in writers:
+        if not declared.contain(writer.start, writer.stop):
+            place = place_of(findings.root, ("units", str(unit_id), table.word))
+            findings.error(
+                writer.path,
+                f"{_describe(image, writer.start, writer.stop)} is outside of what unit {unit_id} declares: "
+                f"{table.word}: {_written(ranges)} ({place})",
+            )
+
+
+def _check_overlaps(image: Image, writers: list[Writer], findings: Findings) -> None:
+    """Two writers of one bit: told at the one further down, naming the other."""
+    ordered = sorted(writers)
+    far = ordered[0]  # of those so far the one that reaches furthest
+    for writer in ordered[1:]:
+        if writer.start < far.stop:
+            first, second = sorted((far, writer), key=lambda w: _order(findings, w.path))
+            both = _describe(image, writer.start, min(far.stop, writer.stop))
+            findings.error(
+                second.path,
+                f"two write {both}: this and {_owner(first.path)} ({place_of(findings.root, first.path)})",
+            )
+        if writer.stop > far.stop:
+            far = writer
+
+
+def _order(findings: Findings, path: KeyPath) -> tuple[int, int, int]:
+    mark = place_of(findings.root, path)
+    return (findings.files.index(mark.file) if mark.file in findings.files else 0, mark.line, mark.column)
+
+
+def _owner(path: KeyPath) -> str:
+    """`devices.press.tags.level`, `devices.press.poll[0]`, `devices.press.status`"""
+    return dotted(path if path[-1] == "status" else path[:-1])
+
+
+def _check_initial(unit_id: int, unit: Unit, mapped: dict[Table, Spans], findings: Findings, *, complete: bool) -> None:
+    if not unit.initial:
+        return
+    path = ("units", str(unit_id), "initial")
+    seen: dict[Table, list[tuple[int, int]]] = {}
+    node = find(findings.root, path)
+    keys = list(node.mapping) if node else []
+    for key, (address, _) in zip(keys, unit.initial, strict=True):
+        table = address.table
+        start, stop = _bits(address)
+        here = (*path, key)
+        ranges = _ranges(unit, table)
+        if mapped[table].touch(start, stop):
+            findings.error(
+                here, f"{address.describe()} is mapped to a device; `initial` is for registers of our own", key=True
+            )
+        elif complete and (ranges is None or not _declared(ranges, table).contain(start, stop)):
+            if ranges is None:
+                hint = f"declare the table: `{table.word}: 0..{max(address.stop - 1, 999)}`"
+            else:
+                hint = f"the unit declares {table.word}: {_written(ranges)}"
+            findings.error(here, f"unit {unit_id} has no {address.describe()}; {hint}", key=True)
+        if any(start < other_stop and other_start < stop for other_start, other_stop in seen.get(table, ())):
+            findings.error(here, f"{address.describe()} has an initial value already", key=True)
+        seen.setdefault(table, []).append((start, stop))
+
+
+def _check_read_only(
+    unit_id: int, unit: Unit, mapped: dict[Table, Spans], findings: Findings, *, complete: bool
+) -> None:
+    for number, address in enumerate(unit.read_only):
+        here = ("units", str(unit_id), "read_only", number)
+        table = address.table
+        if table in (Table.DISCRETE, Table.INPUT):
+            findings.error(here, f"{address.describe()}: clients can never write {table.word}; remove it")
+            continue
+        if address.bit is not None:
+            findings.error(here, f"whole registers are read only: write `{table.word}:{address.first}`")
+            continue
+        declared = _declared(_ranges(unit, table) or (), table)
+        size = 1 if table.is_bits else _REGISTER_BITS
+        spans = [*zip(declared.starts, declared.stops, strict=True)]
+        # A register of which one bit is mapped exists as a whole.
+        spans += [
+            (a // size * size, -(-b // size) * size)
+            for a, b in zip(mapped[table].starts, mapped[table].stops, strict=True)
+        ]
+        if complete and not Spans(spans).contain(*_bits(address)):
+            findings.error(
+                here,
+                f"unit {unit_id} has no {address.describe()}, or not all of it; nothing is declared or mapped there",
+            )

@@ -1,0 +1,217 @@
+"""pydantic's errors -> our messages: the same facts, with what to write instead.
+
+The model stays the only list of keys and values; the suggestions are read from it, so they name what exists now.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from gateway.config.model import Config
+from gateway.config.tree import Findings, KeyPath, find
+
+_SYNONYMS = {
+    "address": "at",
+    "register": "at",
+    "host": "url",
+    "ip": "url",
+    "slave": "unit",
+    "slave_id": "unit",
+    "unit_id": "unit",
+    "device_id": "unit",
+    "interval": "every",
+    "poll_interval": "every",
+    "scan_rate": "every",
+    "period": "every",
+    "byte_order": "order",
+    "endian": "order",
+    "word_order": "order",
+    "datatype": "type",
+    "data_type": "type",
+    "factor": "scale",
+    "multiplier": "scale",
+    "polls": "poll",
+    "registers": "tags",
+    "inputs": "discrete",
+    "float": "float32",
+    "real": "float32",
+    "single": "float32",
+    "double": "float64",
+    "lreal": "float64",
+    "int": "int16",
+    "short": "int16",
+    "word": "uint16",
+    "uint": "uint16",
+    "dint": "int32",
+    "dword": "uint32",
+    "udint": "uint32",
+    "lint": "int64",
+    "lword": "uint64",
+    "boolean": "bool",
+    "bit": "bool",
+    "bcd": "bcd16",
+    "text": "string",
+    "big": "ABCD",
+    "little": "DCBA",
+}
+"""What other programs call it; offered only where the word on the right exists."""
+
+_EXAMPLES = {
+    "at": "at: holding:100",
+    "type": "type: float32",
+    "read": "read: holding:0..49",
+    "to": "to: 1/holding:1000",
+    "url": "url: tcp://192.168.1.10:502",
+}
+_MAX_CHOICES = 24
+
+
+class Explained(NamedTuple):
+    """One mistake: what to say where, and which part to leave out to judge the rest."""
+
+    path: KeyPath
+    message: str
+    key: bool
+    """It concerns the key itself, not its value."""
+    cut: KeyPath
+    missing: str = ""
+    """The key that is not there."""
+
+
+def explain(error: ValidationError, findings: Findings) -> list[Explained]:
+    return [_explain(item, findings) for item in error.errors(include_url=False)]
+
+
+def suggest(word: str, choices: Iterable[str]) -> str:
+    """`did you mean 'float32'?`, or the list of what there is."""
+    known = sorted(choices)
+    synonym = _SYNONYMS.get(word.lower())
+    if synonym in known:
+        return f"did you mean '{synonym}'?"
+    folded = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), folded, n=1)
+    if close:
+        return f"did you mean '{folded[close[0]]}'?"
+    if not known:
+        return "there is none"
+    more = ", ..." if len(known) > _MAX_CHOICES else ""
+    return "there is " + ", ".join(known[:_MAX_CHOICES]) + more
+
+
+def _explain(item: Any, findings: Findings) -> Explained:
+    kind: str = item["type"]
+    path: KeyPath = item["loc"]
+    if path and path[-1] == "[key]":
+        return Explained(path[:-1], _said(item), True, _owner(path[:-1]))
+    if kind == "missing":
+        name = str(path[-1])
+        example = f"; write for example `{_EXAMPLES[name]}`" if name in _EXAMPLES else ""
+        return Explained(path[:-1], f"the key '{name}' is missing{example}", True, _owner(path[:-1]), name)
+    if kind == "extra_forbidden":
+        return Explained(path, _unknown_key(path, findings), True, _owner(path))
+    return Explained(path, _message(kind, item), False, _owner(path))
+
+
+def _owner(path: KeyPath) -> KeyPath:
+    """The part to leave out: a whole tag or poll, else the key of a section."""
+    if path[0] == "devices" and len(path) > 3 and path[2] in ("tags", "poll"):
+        return path[:4]
+    return path[:3] if path[0] in ("devices", "links", "units") else path[:2]
+
+
+def _unknown_key(path: KeyPath, findings: Findings) -> str:
+    key = str(path[-1])
+    node = find(findings.root, path)
+    if node is not None and node.value == "" and re.fullmatch(r"[^a-z]*\d[^(]*|.*\)", key):
+        return f"unknown key '{key}'; inside {{ }} a comma parts the keys: a text with commas needs quotes"
+    return f"unknown key '{key}'; {suggest(key, keys_at(path[:-1]))}"
+
+
+def _said(item: Any) -> str:
+    error = item.get("ctx", {}).get("error")
+    return str(error) if error is not None else str(item["msg"])
+
+
+def _message(kind: str, item: Any) -> str:
+    context = item.get("ctx", {})
+    given = item.get("input")
+    match kind:
+        case "value_error":
+            return _said(item)
+        case "literal_error":
+            if not isinstance(given, str):
+                return "expected one word"
+            words = re.findall(r"'([^']*)'", context["expected"])
+            return (
+                f"unknown value '{given}'; {suggest(given, words)}" if given else f"has no value; {suggest('', words)}"
+            )
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}, this is {given}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}, this is {given}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "expected keys with values (`key: value`), not " + _kind(given)
+        case "tuple_type" | "list_type":
+            return "expected a list, not " + _kind(given)
+        case _:
+            return str(item["msg"])
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str):
+        return f"the text `{value}`" if len(value) < 40 else "a text"
+    return "a list" if isinstance(value, list) else "a mapping"
+
+
+@cache
+def keys_of(section: type[BaseModel]) -> tuple[str, ...]:
+    """The keys of a section as YAML writes them, and those that are read before the model."""
+    keys = [field.alias or name for name, field in section.model_fields.items() if not field.exclude]
+    if section is Config:
+        keys.append("include")
+    elif section.__name__ == "Device":
+        keys += ["profile", "tags_file"]
+    return tuple(keys)
+
+
+def keys_at(path: Sequence[str | int]) -> tuple[str, ...]:
+    """The keys that the section at `path` knows."""
+    annotation: Any = Config
+    for part in path:
+        annotation = _below(annotation, part)
+    section = _bare(annotation)
+    return keys_of(section) if isinstance(section, type) and issubclass(section, BaseModel) else ()
+
+
+def _below(annotation: Any, part: str | int) -> Any:
+    bare = _bare(annotation)
+    if isinstance(bare, type) and issubclass(bare, BaseModel):
+        for name, field in bare.model_fields.items():
+            if part == (field.alias or name):
+                return field.annotation
+        return None
+    arguments = get_args(bare)
+    if get_origin(bare) is dict:
+        return arguments[1]
+    return arguments[0] if arguments else None
+
+
+def _bare(annotation: Any) -> Any:
+    """Without Annotated and Optional."""
+    while True:
+        origin = get_origin(annotation)
+        if origin is Annotated:
+            annotation = get_args(annotation)[0]
+        elif origin in (Union, types.UnionType):
+            annotation = next(argument for argument in get_args(annotation) if argument is not type(None))
+        elif origin is Literal:
+            return None
+        else:
+            return annotation
