@@ -34,8 +34,7 @@ from gateway.polling.job import Job
 from gateway.polling.wheel import Timer, Turn, Wheel
 from gateway.serving.server import Server
 from gateway.simulate.plant import simulated
-from gateway.simulate.server import SimServer
-from gateway.southbound.link import Carrier, Link, Settings
+from gateway.southbound.link import Link, Settings
 from gateway.southbound.tcp import tcp_dialler
 
 log = logging.getLogger(__name__)
@@ -353,6 +352,3 @@ def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
         except NotImplementedError:  # Windows; the loop wakes every second, so Ctrl-C is seen within one
             signal.signal(number, lambda received, _frame: loop.call_soon_threadsafe(ask, received))
     yield
-
-
-__all__ = ["Carrier", "Gateway", "build", "run"]

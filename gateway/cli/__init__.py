@@ -5,6 +5,8 @@ What a command needs is imported when it runs: the gateway itself starts without
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +15,8 @@ import typer
 from gateway import __version__
 from gateway.cli import check, read, schema, simulate, write
 
-EPILOG = """Exit codes: 0 ended as asked; 1 failed while running (a port in use, a device that does not answer);
-2 wrong configuration or command line."""
+EPILOG = """Exit codes: 0 ended as asked; 1 failed while running (a port in use, a device that does not answer or
+refuses); 2 wrong configuration or command line."""
 
 app = typer.Typer(
     name="gateway",
@@ -24,10 +26,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 app.command("check", epilog=EPILOG)(check.check)
-app.command("schema")(schema.schema)
+app.command("schema", epilog=EPILOG)(schema.schema)
 app.command("simulate", epilog=EPILOG)(simulate.simulate)
 app.command("read", epilog=EPILOG)(read.read)
-app.command("write", epilog=EPILOG, context_settings={"ignore_unknown_options": True})(write.write)
+app.command("write", epilog=EPILOG, context_settings={"ignore_unknown_options": True})(write.write)  # -5 is a value
 
 
 def _version(wanted: bool) -> None:
@@ -40,14 +42,17 @@ def _version(wanted: bool) -> None:
 def run(
     context: typer.Context,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="The plant's YAML file; runs the gateway.")
+        Path | None, typer.Option("--config", "-c", metavar="FILE", help="The plant's YAML file; runs the gateway.")
     ] = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="Replace every device by its simulation.")] = False,
     listen: Annotated[
-        list[str] | None, typer.Option("--listen", help="tcp://HOST:PORT instead of server.listen; repeatable.")
+        list[str] | None,
+        typer.Option("--listen", metavar="URL", help="tcp://HOST:PORT instead of server.listen; repeatable."),
     ] = None,
-    log_format: Annotated[str, typer.Option("--log-format", help="text or json.")] = "text",
-    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more.")] = 0,
+    log_format: Annotated[str, typer.Option("--log-format", metavar="FORMAT", help="text or json.")] = "text",
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, metavar="", show_default=False, help="Say more.")
+    ] = 0,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -61,10 +66,14 @@ def run(
       gateway --config plant.yaml --simulate --listen tcp://127.0.0.1:5020
     """
     if context.invoked_subcommand is not None:
-        if config is not None:
-            raise typer.BadParameter("--config runs the gateway; it does not go with a command", context)
+        if config is not None or simulate or listen:
+            raise typer.BadParameter(
+                f"options before a command run the gateway; they do not go with `{context.invoked_subcommand}`", context
+            )
         return
     if config is None:
+        if simulate or listen:
+            raise typer.BadParameter("say which plant: --config plant.yaml", context)
         print(context.get_help())
         raise typer.Exit(2)
     if log_format not in ("text", "json"):
@@ -78,4 +87,7 @@ def run(
 
 def main() -> None:
     """The entry point."""
-    app()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a unit such as °C must not end a command on a console without it
+    app(prog_name="gateway")

@@ -17,11 +17,11 @@ EXIT_CONFIG = 2
 
 
 def check(
-    file: Annotated[Path, typer.Argument(help="The plant's YAML file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The plant's YAML file.")],
     tags: Annotated[bool, typer.Option("--tags", help="List every tag and where clients find it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Validate a plant: every mistake at once, with file, line and column; then a summary.
+    """Validate a plant: every mistake with file, line and column; then a summary.
 
     Examples:
 
@@ -44,11 +44,8 @@ def check(
             print(f"{count} {'mistake' if count == 1 else 'mistakes'}; nothing was started", file=sys.stderr)
         raise typer.Exit(EXIT_CONFIG) from None
     if as_json:
-        print(
-            json.dumps(
-                {"ok": True, "warnings": config.warnings, **_summary(config), "tags": list(_tags(config))}, indent=2
-            )
-        )
+        told = {"ok": True, "warnings": config.warnings, **_summary(config), "tags": list(_tags(config))}
+        print(json.dumps(told, indent=2))
         return
     for warning in config.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -57,6 +54,7 @@ def check(
 
 def _summary(config: Config) -> dict[str, Any]:
     """What the plant comes to, as plain data."""
+    from gateway.app import build
     from gateway.polling.assemble import plan_device
 
     devices = {}
@@ -68,11 +66,10 @@ def _summary(config: Config) -> dict[str, Any]:
             "unit": device.unit,
             "polls": len(device.poll),
             "tags": len(device.tags),
+            "intervals_s": sorted({block.every_s for block in blocks}),
             "requests": len(blocks),
             "requests_per_s": round(sum(1 / block.every_s for block in blocks), 3),
         }
-    from gateway.app import build
-
     units = {
         unit_id: {table: [f"{first}..{stop - 1}" for first, stop in ranges] for table, ranges in bank.ranges().items()}
         for unit_id, bank in build(config).banks.items()
@@ -102,35 +99,35 @@ def _print(config: Config, summary: dict[str, Any], *, with_tags: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    from gateway.config.durations import format_duration
+
+    # Names are data, not markup; in a file or pipe no line is broken.
+    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 400)
+
+    def table(title: str, *columns: str) -> Table:
+        made = Table(title=title, title_justify="left")
+        for column in columns:
+            made.add_column(column, overflow="fold")
+        return made
+
     console.print(f"listens on {', '.join(summary['listen'])}")
-    units = Table("unit", "coils", "discrete", "holding", "input", title="units", title_justify="left")
+    units = table("units", "unit", "coils", "discrete", "holding", "input")
     for unit_id, tables in summary["units"].items():
-        units.add_row(
-            str(unit_id), *(", ".join(tables[word]) or "-" for word in ("coils", "discrete", "holding", "input"))
-        )
+        ranges = (", ".join(tables[word]) or "-" for word in ("coils", "discrete", "holding", "input"))
+        units.add_row(str(unit_id), *ranges)
     console.print(units)
-    devices = Table(
-        "device", "link", "unit", "polls", "tags", "requests", "a second", title="devices", title_justify="left"
-    )
+    devices = table("devices", "device", "link", "unit", "polls", "tags", "every", "requests", "a second")
     for name, device in summary["devices"].items():
+        every = ", ".join(format_duration(interval_s) for interval_s in device["intervals_s"])
         rate = f"{device['requests_per_s']:g}" if device["enabled"] else "disabled"
-        columns = (device["link"], device["unit"], device["polls"], device["tags"], device["requests"])
-        devices.add_row(name, *(str(column) for column in columns), rate)
+        columns = (device["link"], device["unit"], device["polls"], device["tags"], every, device["requests"], rate)
+        devices.add_row(name, *(str(column) for column in columns))
     console.print(devices)
     if with_tags:
-        table = Table("device", "tag", "at", "type", "every", "served at", "unit", title="tags", title_justify="left")
+        tags = table("tags", "device", "tag", "at", "type", "order", "unit", "every", "served at")
         for tag in _tags(config):
             kind = tag["type"] if tag["as"] is None else f"{tag['type']} as {tag['as']}"
-            row = (
-                tag["device"],
-                tag["tag"],
-                tag["at"],
-                kind,
-                f"{tag['every_s']:g} s",
-                tag["to"] or "-",
-                tag["unit"] or "",
-            )
-            table.add_row(*row)
-        console.print(table)
+            every, to = format_duration(tag["every_s"]), tag["to"] or "-"
+            tags.add_row(tag["device"], tag["tag"], tag["at"], kind, tag["order"], tag["unit"] or "", every, to)
+        console.print(tags)
     console.print("ok")

@@ -1,11 +1,15 @@
 """What `read` and `write` share: one connection of pymodbus's client, its errors in our words, values and rows.
 
-The only file that knows pymodbus. It is imported when a command runs, so that the gateway starts without it.
+The only file that knows pymodbus. It is imported when a command runs, so that the gateway starts without it. Trouble is
+raised as GatewayError: DeviceRefused when the device said no, LinkError when there was no usable answer.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import socket
+import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import typer
 
-from gateway.config.addresses import Address, parse_address
-from gateway.config.durations import parse_duration
+from gateway.config.addresses import Address, mistaken_reference, parse_address
+from gateway.config.durations import format_duration, parse_duration
 from gateway.config.urls import DeviceUrl, parse_device_url
+from gateway.errors import DeviceRefused, LinkDown, LinkError, MalformedResponse, RequestTimeout
 from gateway.modbus import spec
 from gateway.modbus.spec import Table
 from gateway.values import TYPES, Tag, Value, from_raw, registers_decoder
@@ -40,6 +45,16 @@ class Target(NamedTuple):
     type: str
     order: str
 
+    @property
+    def size(self) -> int:
+        """Registers or bits of one value."""
+        if self.address.table.is_bits:
+            return 1
+        return TYPES[self.type].registers or self.address.count
+
+    def describe(self) -> str:
+        return f"{self.url} unit {self.unit}"
+
 
 def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
     """End the command with one line."""
@@ -47,35 +62,51 @@ def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
     raise typer.Exit(code)
 
 
-def target(url: str, address: str, unit: int, type_: str | None, order: str, timeout: str) -> Target:
-    """Read the command line; ends the command with a hint when something in it is wrong."""
+def target(url: str, address: str, unit: int, type_: str | None, order: str, timeout: str, count: int = 1) -> Target:
+    """Read the command line; ends the command with a hint when something in it is wrong.
+
+    `count` values are meant when it is more than 1; else the range of the address says how many, one if it is none.
+    """
     try:
         parsed_url = parse_device_url(url if "://" in url else f"tcp://{url}")
         if parsed_url.scheme != "tcp":
-            raise ValueError(f"{url}: only tcp:// can be asked")
+            raise ValueError(f"{url}: a simulated PLC has no address; `gateway simulate` serves them on ports")
         at = parse_address(address)
         timeout_s = parse_duration(timeout)
     except ValueError as error:
         fail(str(error), EXIT_USAGE)
     if timeout_s <= 0:
         fail("--timeout must be longer than 0", EXIT_USAGE)
-    kind = type_ or ("bool" if at.table.is_bits or at.bit is not None else "uint16")
+    if question := mistaken_reference(address):
+        print(f"warning: {question}", file=sys.stderr)
+    is_bit = at.table.is_bits or at.bit is not None
+    kind = type_ or ("bool" if is_bit else "uint16")
     if kind not in TYPES:
         fail(f"--type {kind}: there are {', '.join(TYPES)}", EXIT_USAGE)
     if order not in ORDERS:
         fail(f"--order {order}: there are {', '.join(ORDERS)}", EXIT_USAGE)
-    if (at.table.is_bits or at.bit is not None) and kind != "bool":
+    if is_bit and kind != "bool":
         fail(f"{at.describe()} is a bit, not {kind}", EXIT_USAGE)
-    registers = TYPES[kind].registers
-    if not at.table.is_bits and registers > 1 and at.count == 1:
-        at = at._replace(count=registers)
-    if at.stop > spec.ADDRESSES or (registers and at.count % registers):
-        fail(f"{at.describe()}: {at.count} registers do not hold whole values of {registers} ({kind})", EXIT_USAGE)
+    size = 1 if is_bit else TYPES[kind].registers or at.count
+    if count > 1:
+        if at.count not in (1, size):
+            fail(f"{at.describe()} says already how many; leave out --count", EXIT_USAGE)
+        if at.bit is not None:
+            fail(f"{at.describe()} is one bit; leave out --count", EXIT_USAGE)
+        if kind == "string":
+            fail("--count does not go with strings: the range of the address is the length of one", EXIT_USAGE)
+        at = at._replace(count=count * size)
+    elif at.count == 1:
+        at = at._replace(count=size)
+    if at.stop > spec.ADDRESSES:
+        fail(f"{at.count} from {at.table.describe(at.first)} is past 65535, the last address of a table", EXIT_USAGE)
+    if at.count % size:
+        fail(f"{at.describe()}: {at.count} registers are no whole number of {kind} ({size} registers each)", EXIT_USAGE)
     return Target(parsed_url, unit, at, timeout_s, kind, order)
 
 
 class Asker:
-    """One connection to the target; every trouble ends the command with one line."""
+    """One connection to the target."""
 
     def __init__(self, client: ModbusTcpClient, asked: Target) -> None:
         self._client = client
@@ -83,9 +114,7 @@ class Asker:
 
     def read(self) -> bytes:
         """The target's registers as wire bytes, or its bits packed; in as many requests as it takes."""
-        asked = self._asked
-        at = asked.address
-        client = self._client
+        at, client = self._asked.address, self._client
         methods: dict[Table, Callable[..., ModbusPDU]] = {
             Table.COILS: client.read_coils,
             Table.DISCRETE: client.read_discrete_inputs,
@@ -93,72 +122,112 @@ class Asker:
             Table.INPUT: client.read_input_registers,
         }
         most = spec.MAX_READ_BITS if at.table.is_bits else spec.MAX_READ_REGISTERS
-        values: list[Any] = []
+        values: list[int] = []
         for first in range(at.first, at.stop, most):
             count = min(most, at.stop - first)
-            answer = self.ask(methods[at.table], first, count=count)
-            values += (answer.bits if at.table.is_bits else answer.registers)[:count]
+            answer = self._ask(Address(at.table, first, count), methods[at.table], first, count=count)
+            got = answer.bits if at.table.is_bits else answer.registers
+            if len(got) != ((count + 7) // 8 * 8 if at.table.is_bits else count):
+                raise MalformedResponse(f"asked for {count} from {at.table.describe(first)}, answered {len(got)}")
+            values += got[:count]
         if at.table.is_bits:
             return sum(bool(bit) << n for n, bit in enumerate(values)).to_bytes((at.count + 7) // 8, "little")
-        return b"".join(value.to_bytes(2, "big") for value in values)
+        return struct.pack(f">{at.count}H", *values)
 
     def write(self, data: bytes) -> None:
-        """Write wire bytes (registers) or packed bits at the target, in one request."""
+        """Write wire bytes (registers) or packed bits at the target, in one request; of a bit only that bit counts."""
         at, client = self._asked.address, self._client
         if at.table.is_bits:
             bits = [bool(int.from_bytes(data, "little") >> n & 1) for n in range(at.count)]
             if at.count == 1:
-                self.ask(client.write_coil, at.first, bits[0])
+                self._ask(at, client.write_coil, at.first, bits[0])
             else:
-                self.ask(client.write_coils, at.first, bits)
+                self._ask(at, client.write_coils, at.first, bits)
             return
-        registers = [int.from_bytes(data[n : n + 2], "big") for n in range(0, len(data), 2)]
+        registers = list(struct.unpack(f">{at.count}H", data))
         if at.bit is not None:
             mask = 1 << at.bit
-            self.ask(
-                client.mask_write_register,
-                address=at.first,
-                and_mask=~mask & 0xFFFF,
-                or_mask=mask if registers[0] else 0,
-            )
+            masks = {"and_mask": ~mask & 0xFFFF, "or_mask": registers[0] & mask}
+            self._ask(at, client.mask_write_register, address=at.first, **masks)
         elif len(registers) == 1:
-            self.ask(client.write_register, at.first, registers[0])
+            self._ask(at, client.write_register, at.first, registers[0])
         else:
-            self.ask(client.write_registers, at.first, registers)
+            self._ask(at, client.write_registers, at.first, registers)
 
-    def ask(self, method: Callable[..., ModbusPDU], *arguments: Any, **options: Any) -> ModbusPDU:
-        """One request; an exception response or silence ends the command."""
-        from pymodbus.exceptions import ModbusException
+    def _ask(self, at: Address, method: Callable[..., ModbusPDU], *arguments: Any, **options: Any) -> ModbusPDU:
+        """One request. Raises DeviceRefused, RequestTimeout, LinkDown or MalformedResponse."""
+        from pymodbus.exceptions import ConnectionException, ModbusException
 
         asked = self._asked
-        where = f"{asked.url} unit {asked.unit}"
+        waited = format_duration(asked.timeout_s)
         try:
             answer = method(*arguments, device_id=asked.unit, **options)
+        except ConnectionException:
+            raise LinkDown("closed the connection without an answer") from None
         except ModbusException as error:
-            fail(f"{where}: no usable answer within {asked.timeout_s:g} s ({_cause(error)}); is the unit id right?")
+            if "No response" in str(error):
+                hint = "is the unit id right? Longer: --timeout"
+                raise RequestTimeout(f"connected, but no usable answer within {waited}: {hint}") from None
+            raise MalformedResponse(f"an answer that is none: {error}") from None
+        except OSError as error:
+            raise LinkDown(f"the connection was lost: {_strerror(error)}") from None
+        except (ValueError, IndexError, struct.error):  # what pymodbus's decoders raise on some broken answers
+            raise MalformedResponse("an answer that is no Modbus TCP: is this the right port?") from None
         if answer.isError():
-            fail(f"{where}: {asked.address.describe()}: refused with {spec.exception_text(answer.exception_code)}")
+            raise Refusal(asked.unit, at, answer.function_code & 0x7F, answer.exception_code)
         return answer
+
+
+class Refusal(DeviceRefused):
+    """DeviceRefused, with what was asked for."""
+
+    def __init__(self, unit_id: int, at: Address, function_code: int, code: int) -> None:
+        super().__init__(unit_id, function_code, code)
+        self.at = at
+
+    def __str__(self) -> str:
+        return f"{self.at.describe()}: refused with {spec.exception_text(self.code)}"
 
 
 @contextmanager
 def connected(asked: Target) -> Iterator[Asker]:
-    """A connection to the target; ends the command with a hint when there is none."""
+    """A connection to the target. What goes wrong with it or on it ends the command with one line."""
     from pymodbus.client import ModbusTcpClient
 
-    logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)
-    client = ModbusTcpClient(asked.url.host, port=asked.url.port, timeout=asked.timeout_s, retries=0)
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)  # it logs packets on errors; ours is one line
+    host, port = asked.url.host, asked.url.port
+    client = ModbusTcpClient(host, port=port, timeout=asked.timeout_s, retries=0)
     try:
-        if not client.connect():
-            fail(f"{asked.url}: cannot connect: is the device on, are address and port right?")
+        # Its own `connect` keeps the reason to itself.
+        client.socket = socket.create_connection((host, port), timeout=asked.timeout_s)
+        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError as error:
+        fail(f"{asked.url}: {_no_connection(asked, error)}")
+    try:
         yield Asker(client, asked)
+    except (DeviceRefused, LinkError) as error:
+        fail(f"{asked.describe()}: {error}")
     finally:
-        client.close()
+        if client.socket is not None:
+            client.socket.close()
 
 
-def _cause(error: Exception) -> str:
-    text = str(error).removeprefix("Modbus Error: ")
-    return text.removeprefix("[Input/Output] ").removeprefix("[Connection] ")
+def _no_connection(asked: Target, error: OSError) -> str:
+    """Why, and what to look at."""
+    if isinstance(error, TimeoutError):
+        waited = format_duration(asked.timeout_s)
+        return f"does not answer within {waited}: is the address right, the device on, no firewall between?"
+    if isinstance(error, ConnectionRefusedError):
+        return "refused the connection: is the device on, is the port right?"
+    if isinstance(error, socket.gaierror):
+        return f"there is no host named {asked.url.host}"
+    if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+        return f"no way to it ({_strerror(error)}): are the address and this machine's network right?"
+    return f"cannot connect: {_strerror(error)}"
+
+
+def _strerror(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 class Row(NamedTuple):
@@ -175,28 +244,43 @@ def rows(asked: Target, data: bytes) -> list[Row]:
     if at.table.is_bits:
         bits = int.from_bytes(data, "little")
         return [Row(Address(at.table, at.first + n), bool(bits >> n & 1), "") for n in range(at.count)]
-    size = TYPES[asked.type].registers or at.count
+    size = asked.size
+    tag = Tag("", at.table, 0, size, asked.type, at.bit, asked.order)
+    decode, value = registers_decoder([tag], 0), from_raw(tag)
     found = []
-    for first in range(at.first, at.stop, size):
-        tag = Tag("", at.table, first, size, asked.type, at.bit, asked.order)
-        part = data[2 * (first - at.first) : 2 * (first - at.first + size)]
-        (raw,) = registers_decoder([tag], first)(part)
-        found.append(Row(Address(at.table, first, size, at.bit), from_raw(tag)(raw), part.hex(" ", 2).upper()))
+    for start in range(0, at.count, size):
+        part = data[2 * start : 2 * (start + size)]
+        (raw,) = decode(part)
+        found.append(Row(Address(at.table, at.first + start, size, at.bit), value(raw), part.hex(" ", 2).upper()))
     return found
 
 
-def show(value: Value | None) -> str:
-    """A value for people."""
+def show(value: Value | None, type_: str) -> str:
+    """A value for people; a float with as many digits as its type carries."""
     if value is None:
         return "no value"
     if isinstance(value, bool):
         return "1" if value else "0"
-    return f"{value:.7g}" if isinstance(value, float) else str(value)
+    if type_ == "float32":
+        return next(text for digits in (6, 7, 8, 9) if _float32(text := f"{value:.{digits}g}") == value)
+    return str(value)
+
+
+def _float32(text: str) -> float:
+    (value,) = struct.unpack(">f", struct.pack(">f", float(text)))
+    return float(value)
 
 
 def as_json(found: Sequence[Row]) -> list[dict[str, Any]]:
     """The same for programs."""
     return [
-        {"table": row.at.table.word, "address": row.at.first, "bit": row.at.bit, "value": row.value, "hex": row.hex}
+        {
+            "at": row.at.describe(),
+            "table": row.at.table.word,
+            "address": row.at.first,
+            "bit": row.at.bit,
+            "value": row.value,
+            "hex": row.hex,
+        }
         for row in found
     ]

@@ -7,43 +7,52 @@ from typing import Annotated
 
 import typer
 
-UnitOption = Annotated[int, typer.Option("--unit", "-u", min=0, max=255, help="Unit id.")]
+UnitOption = Annotated[int, typer.Option("--unit", "-u", min=0, max=255, metavar="ID", help="Unit id.")]
 TypeOption = Annotated[
-    str | None, typer.Option("--type", "-t", help="bool, int16, uint32, float32 ...; default: uint16, bits for bits.")
+    str | None,
+    typer.Option("--type", "-t", metavar="TYPE", help="bool int16 uint32 float32 ... Default: uint16, bool for bits."),
 ]
-OrderOption = Annotated[str, typer.Option("--order", "-o", help="Byte order: ABCD, CDAB, BADC, DCBA.")]
-TimeoutOption = Annotated[str, typer.Option("--timeout", help="How long to wait for an answer.")]
+OrderOption = Annotated[
+    str, typer.Option("--order", "-o", metavar="ORDER", help="Of the bytes: ABCD CDAB BADC or DCBA.")
+]
+TimeoutOption = Annotated[str, typer.Option("--timeout", metavar="TIME", help="The longest wait for an answer.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
 UrlArgument = Annotated[str, typer.Argument(help="tcp://HOST:PORT, HOST:PORT or HOST.", metavar="URL")]
 
 
 def read(
     url: UrlArgument,
-    address: Annotated[str, typer.Argument(help="holding:0..9, input:5, coils:0..15, holding:3.7, 40101 ...")],
+    address: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="holding:0..9, input:5, coils:0..15, holding:3.7, 40101 ...")
+    ],
     unit: UnitOption = 1,
     type_: TypeOption = None,
     order: OrderOption = "ABCD",
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=65536, metavar="N", help="Values from ADDRESS on.")
+    ] = 1,
     timeout: TimeoutOption = "2s",
     as_json: JsonOption = False,
 ) -> None:
-    """Read values of a device.
+    """Read values of a device: their addresses in both notations, the values, the registers in hex.
 
     Examples:
 
       gateway read tcp://192.168.1.10 holding:0..9 --type float32 --order CDAB
 
-      gateway read 127.0.0.1:5020 40101 --unit 3
+      gateway read 127.0.0.1:5020 40101 --unit 3 --count 20
     """
     from gateway.cli import client
 
-    asked = client.target(url, address, unit, type_, order, timeout)
+    asked = client.target(url, address, unit, type_, order, timeout, count)
     with client.connected(asked) as device:
         data = device.read()
     found = client.rows(asked, data)
     if as_json:
         print(json.dumps(client.as_json(found), indent=2))
         return
-    width = max(len(row.at.describe()) for row in found)
-    value_width = max(len(client.show(row.value)) for row in found)
-    for row in found:
-        print(f"{row.at.describe():<{width}}  {client.show(row.value):>{value_width}}  {row.hex}".rstrip())
+    shown = [(row.at.describe(), client.show(row.value, asked.type), row.hex) for row in found]
+    width = max(len(at) for at, _, _ in shown)
+    value_width = max(len(value) for _, value, _ in shown)
+    for at, value, registers in shown:
+        print(f"{at:<{width}}  {value:>{value_width}}  {registers}".rstrip())

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
+import errno
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.errors import ConfigError, ListenError
+
 if TYPE_CHECKING:
     from gateway.config.model import Config
+    from gateway.simulate.server import SimServer
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
+MAX_PORT = 65535
 
 
 def simulate(
-    file: Annotated[Path, typer.Argument(help="The plant's YAML file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The plant's YAML file.")],
     base_port: Annotated[
-        int, typer.Option("--base-port", min=0, max=65535, help="The first port; 0: any free ones.")
+        int, typer.Option("--base-port", min=0, max=MAX_PORT, metavar="PORT", help="The first port; 0: any free ones.")
     ] = 15020,
-    host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", metavar="HOST", help="Where to listen.")] = "127.0.0.1",
 ) -> None:
     """Serve the devices of a plant, simulated, until Ctrl-C. Devices that share a link share a port.
 
@@ -31,23 +35,32 @@ def simulate(
 
       gateway simulate plant.yaml --base-port 16000
     """
+    import asyncio
+
     from gateway.config.load import load
-    from gateway.errors import ConfigError
 
     try:
         config = load(file)
     except ConfigError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(EXIT_CONFIG) from None
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if not any(device.enabled for device in config.devices.values()):
+        print(f"{file}: there is no device to simulate", file=sys.stderr)
+        raise typer.Exit(EXIT_CONFIG)
     try:
         asyncio.run(_serve(config, host, base_port))
-    except OSError as error:
-        print(f"cannot listen on {host}: {error.strerror or error}", file=sys.stderr)
+    except ListenError as error:
+        print(error, file=sys.stderr)
         raise typer.Exit(EXIT_FAILED) from None
 
 
 async def _serve(config: Config, host: str, base_port: int) -> None:
+    import asyncio
+
     from gateway.app import stopped_by_signals
+    from gateway.config.urls import ListenUrl
     from gateway.simulate.plant import simulated
 
     stop = asyncio.Event()
@@ -56,11 +69,30 @@ async def _serve(config: Config, host: str, base_port: int) -> None:
         servers = simulated(config, names)
         try:
             for offset, server in enumerate(servers.values()):
-                await server.start(host, base_port + offset if base_port else 0)
+                await _start(server, host, base_port + offset if base_port else 0)
             for name in names:
-                port = servers[config.link_key(name)].port
-                print(f"{name}: tcp://{host}:{port} unit {config.devices[name].unit}", flush=True)
+                url = ListenUrl(host, servers[config.link_key(name)].port)
+                print(f"{name}: {url} unit {config.devices[name].unit}", flush=True)
             await stop.wait()
         finally:
             for server in servers.values():
                 await server.stop()
+
+
+async def _start(server: SimServer, host: str, port: int) -> None:
+    """Raises ListenError with what to do about it."""
+    from gateway.config.urls import ListenUrl
+    from gateway.serving.ports import port_owner
+
+    if port > MAX_PORT:
+        raise ListenError(f"there is no port {port}: every link takes one; choose a lower --base-port")
+    try:
+        await server.start(host, port)
+    except OSError as error:
+        reason, hint = error.strerror or str(error), "choose another --host"
+        if error.errno == errno.EADDRINUSE:
+            owner = port_owner(port)
+            reason, hint = f"the port is in use{f' by {owner}' if owner else ''}", "choose another --base-port"
+        elif error.errno == errno.EACCES:
+            hint = "choose a --base-port above 1023"
+        raise ListenError(f"cannot listen on {ListenUrl(host, port)}: {reason}; {hint}") from error

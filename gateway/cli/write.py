@@ -12,7 +12,7 @@ import typer
 from gateway.cli.read import JsonOption, OrderOption, TimeoutOption, TypeOption, UnitOption, UrlArgument
 
 if TYPE_CHECKING:
-    from gateway.cli.client import Target
+    from gateway.cli.client import Row, Target
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -22,16 +22,21 @@ _BITS = {"1": True, "true": True, "on": True, "0": False, "false": False, "off":
 def write(
     url: UrlArgument,
     address: Annotated[
-        str, typer.Argument(help="holding:10, coils:3, holding:3.7, 40101 ...; the first of many values.")
+        str,
+        typer.Argument(
+            metavar="ADDRESS", help="holding:10, coils:3, holding:3.7, 40101 ...: where the first one goes."
+        ),
     ],
-    values: Annotated[list[str], typer.Argument(help="One value or several in a row; bits: 1 or 0, on or off.")],
+    values: Annotated[
+        list[str], typer.Argument(metavar="VALUE...", help="One value or several in a row; bits: 1 or 0, on or off.")
+    ],
     unit: UnitOption = 1,
     type_: TypeOption = None,
     order: OrderOption = "ABCD",
     timeout: TimeoutOption = "2s",
     as_json: JsonOption = False,
 ) -> None:
-    """Write values to a device and read them back. Exit code 1 when they read back differently.
+    """Write values to a device in one request and read them back. Exit code 1 when they read back differently.
 
     Examples:
 
@@ -40,72 +45,105 @@ def write(
       gateway write 127.0.0.1:5020 coils:3 on --unit 3
     """
     from gateway.cli import client
-    from gateway.modbus.spec import MAX_WRITE_BITS, MAX_WRITE_REGISTERS, Table
-    from gateway.values import TYPES
+    from gateway.errors import DeviceRefused, LinkError
 
-    asked = client.target(url, address, unit, type_, order, timeout)
-    at = asked.address
+    if unknown := next((text for text in values if text.startswith("--")), None):
+        client.fail(f"no such option: {unknown.partition('=')[0]}", EXIT_USAGE)
+    asked = _target(client.target(url, address, unit, type_, order, timeout), len(values))
+    data = _data(asked, values)
+    before: list[Row] | None = None
+    after: list[Row] | None = None
+    with client.connected(asked) as device:
+        try:
+            before = client.rows(asked, device.read())
+        except DeviceRefused as refusal:
+            print(f"before: {refusal}", file=sys.stderr)
+        try:
+            device.write(data)
+        except LinkError as error:
+            client.fail(f"{asked.describe()}: {error}; whether it was written is unknown")
+        if before is not None:
+            after = client.rows(asked, device.read())
+    wanted = client.rows(asked, data)
+    differing = [new.at.describe() for new, want in zip(after or (), wanted, strict=False) if _differs(new, want)]
+    if as_json:
+        shown = {"before": before and client.as_json(before), "after": after and client.as_json(after)}
+        print(json.dumps({**shown, "differs": differing}, indent=2))
+    else:
+        for n, want in enumerate(wanted):
+            old = client.show(before[n].value, asked.type) if before else "?"
+            new = (
+                client.show(after[n].value, asked.type) if after else f"{client.show(want.value, asked.type)} (written)"
+            )
+            print(f"{want.at.describe()}  {old} -> {new}  {(after or wanted)[n].hex}".rstrip())
+    if differing:
+        print(f"read back differently from what was written: {', '.join(differing)}", file=sys.stderr)
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _target(asked: Target, count: int) -> Target:
+    """`asked` with room for `count` values; ends the command when that cannot be."""
+    from gateway.cli import client
+    from gateway.modbus.spec import ADDRESSES, MAX_WRITE_BITS, MAX_WRITE_REGISTERS, Table
+
+    at, size = asked.address, asked.size
     if at.table not in (Table.COILS, Table.HOLDING):
         client.fail(f"{at.describe()}: only coils and holding registers can be written", EXIT_USAGE)
-    size = 1 if at.table.is_bits else TYPES[asked.type].registers or at.count
-    count = size * len(values)
-    if at.count not in (size, count):
-        client.fail(f"{at.describe()} holds {at.count // size} values, {len(values)} are given", EXIT_USAGE)
-    if at.bit is not None and len(values) > 1:
-        client.fail("one bit of a register takes one value", EXIT_USAGE)
+    if count > 1 and (at.bit is not None or asked.type == "string"):
+        client.fail(f"{at.describe()} takes one value; {count} are given", EXIT_USAGE)
+    if at.count not in (size, count * size):
+        client.fail(f"{at.describe()} holds {at.count // size} values, {count} are given", EXIT_USAGE)
     most = MAX_WRITE_BITS if at.table.is_bits else MAX_WRITE_REGISTERS
-    if count > most:
-        client.fail(f"one request writes at most {most}; these are {count}", EXIT_USAGE)
-    asked = asked._replace(address=at._replace(count=count))
-    data = _data(asked, values)
-    with client.connected(asked) as device:
-        before = client.rows(asked, device.read())
-        device.write(data)
-        after = client.rows(asked, device.read())
-    wanted = client.rows(asked, data) if asked.address.bit is None else None
-    wrong = [
-        new.at.describe()
-        for n, new in enumerate(after)
-        if (new != wanted[n] if wanted is not None else bool(new.value) != any(data))
-    ]
-    if as_json:
-        print(
-            json.dumps({"before": client.as_json(before), "after": client.as_json(after), "differs": wrong}, indent=2)
-        )
-    else:
-        for old, new in zip(before, after, strict=True):
-            print(f"{new.at.describe()}  {client.show(old.value)} -> {client.show(new.value)}  {new.hex}".rstrip())
-    if wrong:
-        print(f"read back differently from what was written: {', '.join(wrong)}", file=sys.stderr)
-        raise typer.Exit(EXIT_FAILED)
+    if count * size > most:
+        what = "bits" if at.table.is_bits else "registers"
+        client.fail(f"one request writes at most {most} {what}; these are {count * size}", EXIT_USAGE)
+    if at.first + count * size > ADDRESSES:
+        client.fail(f"{count} values from {at.describe()} are past 65535, the last address of a table", EXIT_USAGE)
+    return asked._replace(address=at._replace(count=count * size))
+
+
+def _differs(new: Row, wanted: Row) -> bool:
+    if new.at.bit is not None:
+        return new.value != wanted.value
+    return new[1:] != wanted[1:]
 
 
 def _data(asked: Target, values: Sequence[str]) -> bytes:
     """The values as wire bytes or packed bits; ends the command when one of them is none or does not fit."""
+    if asked.type != "bool":
+        return b"".join(_encoded(asked, text) for text in values)
+    bits = [_bit(text) for text in values]
+    if asked.address.table.is_bits:
+        return sum(bit << n for n, bit in enumerate(bits)).to_bytes((len(bits) + 7) // 8, "little")
+    return b"".join((bit << (asked.address.bit or 0)).to_bytes(2, "big") for bit in bits)
+
+
+def _bit(text: str) -> bool:
+    from gateway.cli import client
+
+    if text.lower() not in _BITS:
+        client.fail(f"`{text}` is no bit; write 1 or 0, on or off", EXIT_USAGE)
+    return _BITS[text.lower()]
+
+
+def _encoded(asked: Target, text: str) -> bytes:
     from gateway.cli import client
     from gateway.config.scalars import parse_fraction
-    from gateway.values import encode
+    from gateway.values import TYPES, encode
 
-    at = asked.address
-    if asked.type == "bool":
-        unknown = [text for text in values if text.lower() not in _BITS]
-        if unknown:
-            client.fail(f"'{unknown[0]}' is no bit; write 1 or 0", EXIT_USAGE)
-        bits = [_BITS[text.lower()] for text in values]
-        if at.table.is_bits:
-            return sum(bit << n for n, bit in enumerate(bits)).to_bytes((len(bits) + 7) // 8, "little")
-        return b"".join(b"\0\1" if bit else b"\0\0" for bit in bits)
-    parts = []
-    for text in values:
-        if asked.type == "string":
-            part = encode("string", text, asked.order, at.count // len(values))
-        else:
-            try:
-                number = int(text, 16) if text.lower().startswith("0x") else parse_fraction(text)
-            except ValueError as error:
-                client.fail(str(error), EXIT_USAGE)
-            part = encode(asked.type, number, asked.order)
-        if part is None:
-            client.fail(f"{text} does not fit {asked.type}", EXIT_USAGE)
-        parts.append(part)
-    return b"".join(parts)
+    kind = TYPES[asked.type]
+    if asked.type == "string":
+        data = encode("string", text, asked.order, asked.size)
+        hint = f"{2 * asked.size} bytes; a longer range of the address holds more"
+    else:
+        try:
+            number = int(text, 16) if text.lower().startswith("0x") else parse_fraction(text)
+        except ValueError:
+            client.fail(f"`{text}` is not a number", EXIT_USAGE)
+        if kind.is_integer and number != int(number):
+            client.fail(f"{text} is no whole number; {asked.type} holds no others (--type float32?)", EXIT_USAGE)
+        data = encode(asked.type, number, asked.order)
+        hint = f"{kind.low}..{kind.high}" if kind.is_integer else "it is too large"
+    if data is None:
+        client.fail(f"{text} does not fit {asked.type}: {hint}", EXIT_USAGE)
+    return data

@@ -86,23 +86,36 @@ class Explained(NamedTuple):
 
 
 def explain(error: ValidationError, findings: Findings) -> list[Explained]:
-    return [_explain(item, findings) for item in error.errors(include_url=False)]
+    items = error.errors(include_url=False)
+    unknown = [item["loc"] for item in items if item["type"] == "extra_forbidden"]
+    # A key that is missing and misspelt is one mistake.
+    misspelt = {(*loc[:-1], meant_by(str(loc[-1]), keys_at(loc[:-1]))) for loc in unknown}
+    return [_explain(item, findings) for item in items if item["type"] != "missing" or item["loc"] not in misspelt]
+
+
+def meant_by(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that `word` was probably meant to be."""
+    folded = {name.lower(): name for name in sorted(choices)}
+    synonym = _SYNONYMS.get(word.lower(), "").lower()
+    if synonym in folded:
+        return folded[synonym]
+    if word.lower() in folded:
+        return folded[word.lower()]
+    begun = [name for name in folded if word and name.startswith(word.lower())]
+    close = begun if len(begun) == 1 else difflib.get_close_matches(word.lower(), folded, n=1)
+    return folded[close[0]] if close else None
 
 
 def suggest(word: str, choices: Iterable[str]) -> str:
     """`did you mean 'float32'?`, or the list of what there is."""
     known = sorted(choices)
-    synonym = _SYNONYMS.get(word.lower())
-    if synonym in known:
-        return f"did you mean '{synonym}'?"
-    folded = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), folded, n=1)
-    if close:
-        return f"did you mean '{folded[close[0]]}'?"
+    meant = meant_by(word, known)
+    if meant is not None:
+        return f"did you mean '{meant}'?"
     if not known:
         return "there is none"
     more = ", ..." if len(known) > _MAX_CHOICES else ""
-    return "there is " + ", ".join(known[:_MAX_CHOICES]) + more
+    return "choose from " + ", ".join(known[:_MAX_CHOICES]) + more
 
 
 def _explain(item: Any, findings: Findings) -> Explained:

@@ -48,9 +48,9 @@ STALE_INTERVALS = 3
 
 
 class Section(BaseModel):
-    """Frozen, and strict about unknown keys."""
+    """Frozen, and strict about unknown keys. The docstring under a key is its description in the JSON Schema."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -64,96 +64,151 @@ class Identity(Section):
     vendor: TextField = "Modbus gateway"
     product: TextField = "gateway"
     revision: TextField | None = None
-    """None: the version of this package."""
+    """Default: the version of the gateway."""
 
 
 class Server(Section):
     """What Modbus clients connect to."""
 
     listen: Annotated[tuple[ListenUrlField, ...], one_or_many] = (ListenUrl("0.0.0.0", 502),)
+    """Where clients connect: one `tcp://HOST:PORT` or a list."""
     default_unit: Annotated[UnitIdField, Field(ge=1, le=247)] = 1
+    """What unit ids 0 and 255 mean on TCP, unless `units` names them."""
     unknown_unit: Literal["gateway_path", "target_failed", "silent"] = "gateway_path"
+    """How a unit id that does not exist is answered: exception 0A, exception 0B, or not at all."""
     max_connections: Annotated[IntegerField, Field(ge=1, le=60_000)] = 1000
+    """A newcomer beyond it is closed at once."""
     idle_timeout_s: DurationField = Field(default=0.0, alias="idle_timeout")
+    """Close a client that sent nothing for so long; 0s: never."""
     backlog: Annotated[IntegerField, Field(ge=1, le=65_535)] = 1024
+    """Connections the system may hold before we take them."""
     keepalive_s: DurationField = Field(default=60.0, alias="keepalive")
+    """TCP keep-alive; 0s: off."""
     identity: Identity = Identity()
     status: PlaceField | None = None
+    """Where the eight input registers about the gateway itself begin, such as `1/input:8990`."""
 
 
 class Unit(Section):
-    """A register image of our own. A table that is None consists of exactly what is mapped into it."""
+    """A register image of our own. A table that is not declared consists of exactly what is mapped into it."""
 
     coils: RangesField | None = None
+    """The coils there are: `0..1999`, `2000` for the same, or a list of ranges."""
     discrete: RangesField | None = None
+    """The discrete inputs there are, as for coils."""
     holding: RangesField | None = None
+    """The holding registers there are, as for coils."""
     input: RangesField | None = None
+    """The input registers there are, as for coils."""
     initial: InitialField = ()
+    """Values of our own registers at start: `{"holding:10": 1234, "holding:11": [1, 2, 3], "coils:0": true}`."""
     read_only: Annotated[tuple[AddressField, ...], one_or_many] = ()
+    """Refused to clients that write, with exception 02: `[holding:500..599]`."""
 
 
 class Link(Section):
     """A named way to devices, for settings that they share."""
 
     url: DeviceUrlField
+    """`tcp://HOST:PORT`"""
     source: TextField | None = None
+    """Local address of the connection; default: the system's choice."""
     keepalive_s: DurationField = Field(default=60.0, alias="keepalive")
+    """TCP keep-alive; 0s: off."""
     connect_delay_s: DurationField = Field(default=0.0, alias="connect_delay")
+    """Quiet time after connecting."""
     delay_s: DurationField = Field(default=0.0, alias="delay")
+    """Quiet time between requests."""
     in_flight: Annotated[IntegerField, Field(ge=1, le=64)] = 1
+    """Requests outstanding at once."""
 
 
 class Poll(Section):
     """Registers or bits mirrored as they are."""
 
     read: AddressField
+    """What is read from the device: `holding:0..49`."""
     to: PlaceField
+    """Where it begins in our image: `1/holding:1000`."""
     every_s: DurationField | None = Field(default=None, alias="every")
+    """Interval; default: the device's."""
 
 
 class Tag(Section):
     """A named, typed value. Value = raw * scale + offset, exact for integers."""
 
     at: AddressField
+    """Where it stands in the device: `holding:10`, `40011`, a bit `holding:30.0`, a string `holding:10..17`."""
     type: TypeName
     order: ByteOrder | None = None
+    """Byte order as the bytes travel; default: the device's."""
     scale: FractionField = Fraction(1)
+    """Value = raw * scale + offset."""
     offset: FractionField = Fraction(0)
     unit: TextField | None = None
+    """Engineering unit, for people."""
     description: TextField | None = None
     every_s: DurationField | None = Field(default=None, alias="every")
+    """Interval; default: the device's."""
     to: PlaceField | None = None
+    """Where the value lies in our image: `1/input:200`, a bool also `1/coils:5` or `1/holding:5.3`."""
     as_: AsName | None = Field(default=None, alias="as")
+    """The type in the image when it differs from the device's; `raw` copies the registers."""
     no_value: SentinelsField = ()
+    """Values that mean "no value": hexadecimal for the raw bits, decimal for the number before scaling."""
     deadband: FractionField = Fraction(0)
+    """A change smaller than this is not published."""
     sim: TextField | None = None
+    """The signal of a simulated device: `sine(20, 80, 60s)`, `square(10s)`, `counter(3)` ..."""
 
 
 class Device(Section):
     """One unit on one link: a PLC, a meter, a drive."""
 
     enabled: BooleanField = True
+    """false: not polled; its registers have no value."""
     url: DeviceUrlField | None = None
+    """`tcp://HOST:PORT`, or `sim://` for a simulated PLC. Devices with the same url share one connection."""
     link: TextField | None = None
+    """The name of a link, instead of a url."""
     source: TextField | None = None
+    """Local address of the connection; default: the system's choice."""
     keepalive_s: DurationField | None = Field(default=None, alias="keepalive")
+    """TCP keep-alive, 60s; 0s: off."""
     connect_delay_s: DurationField | None = Field(default=None, alias="connect_delay")
+    """Quiet time after connecting, 0s."""
     delay_s: DurationField | None = Field(default=None, alias="delay")
+    """Quiet time between requests, 0s."""
     in_flight: Annotated[IntegerField, Field(ge=1, le=64)] | None = None
+    """Requests outstanding at once, 1."""
     unit: Annotated[UnitIdField, Field(ge=0, le=255)] = 1
+    """The device's unit id."""
     timeout_s: DurationField = Field(default=1.0, alias="timeout")
+    """For one answer."""
     retries: Annotated[IntegerField, Field(ge=0, le=10)] = 1
+    """Of reads, after a time-out."""
     max_registers: Annotated[IntegerField, Field(ge=1, le=125)] = 125
+    """The most registers it answers in one request."""
     max_bits: Annotated[IntegerField, Field(ge=1, le=2000)] = 2000
+    """The most bits it answers in one request."""
     max_gap: Annotated[IntegerField, Field(ge=0, le=124)] = 16
+    """Registers read although nobody asked, to save a request."""
     accept: Annotated[tuple[Quirk, ...], one_or_many] = ()
+    """Quirks to put up with; only with `in_flight: 1`."""
     every_s: DurationField = Field(default=1.0, alias="every")
+    """Default interval of its polls and tags."""
     order: ByteOrder = "ABCD"
+    """Default byte order of its tags."""
     on_stale: OnStale = "error"
+    """What clients read when values are too old: exception 0B, the last value, or 0."""
     stale_after_s: DurationField | None = Field(default=None, alias="stale_after")
+    """Age from which values are too old; default: three intervals of the job, at least 5s."""
     status: PlaceField | None = None
+    """Where the eight input registers about this device begin, such as `1/input:9000`."""
     poll: Annotated[tuple[Poll, ...], BeforeValidator(empty_is_none_given)] = ()
+    """Raw mirroring: registers as they are."""
     tags: Annotated[dict[TagName, Tag], BeforeValidator(empty_is_no_keys)] = {}
+    """Named, typed values."""
 
     def stale_s(self, every_s: float) -> float:
         """How old, in seconds, values of a job with this interval may grow before `on_stale` decides."""
@@ -166,9 +221,13 @@ class Config(Section):
     """A whole plant, checked. Made by `load`, never by hand."""
 
     server: Server = Server()
+    """What SCADA connects to."""
     units: Annotated[dict[UnitKey, Unit], BeforeValidator(empty_is_no_keys)] = {}
+    """What each unit id answers with."""
     links: Annotated[dict[Name, Link], BeforeValidator(empty_is_no_keys)] = {}
+    """Ways to devices that need a name."""
     devices: Annotated[dict[Name, Device], BeforeValidator(empty_is_no_keys)] = {}
+    """PLCs, meters, drives: what is read."""
     warnings: tuple[str, ...] = Field(default=(), exclude=True)
     """`FILE:LINE:COLUMN: PATH: ...` of what is allowed but probably not meant; no key of the YAML."""
 

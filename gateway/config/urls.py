@@ -82,7 +82,7 @@ def _split(text: str, schemes: tuple[str, ...]) -> tuple[str, str]:
 
 def _host_and_port(text: str, rest: str) -> tuple[str, int]:
     rest = rest.removesuffix("/")
-    for mark, what in (("?", "settings behind `?`"), ("/", "a path"), ("@", "a user")):
+    for mark, what in (("?", "settings behind `?`"), ("/", "path"), ("@", "user")):
         if mark in rest:
             raise ValueError(f"`{text}`: a tcp URL has no {what}; write `tcp://HOST:PORT`")
     if rest.count(":") > 1 and not rest.startswith("["):

@@ -18,7 +18,7 @@ _WORDS = (
     ("found character that cannot start any token", "a text cannot begin with this character"),
     ("found character", "a text cannot begin with this character"),
     ("unexpected end of stream", "a quote is never closed"),
-    ("expected a single document", "a second document begins"),
+    ("found another document", "a second document begins"),
     ("could not find expected ':'", "a key without its colon"),
     ("block sequence entries are not allowed", "a list cannot begin here"),
     ("sequence entries are not allowed", "a list cannot begin here"),
@@ -60,7 +60,7 @@ def _hint(error: Any, problem: str, line: str, mark: Any) -> str:
         return f'inside [ ] and {{ }} a variable needs quotes: `"{variable[0]}"`'
     if (
         in_flow
-        and (address := re.search(r"[\w+]*(?:://)?\[[0-9A-Fa-f:.%\w]*:[^\]]*\][^\s,\]]*", line))
+        and (address := re.search(r"[\w+]+://\[[0-9A-Fa-f:.%\w]*:[^\]]*\][^\s,\]]*", line))
         and "://" in address[0]
     ):
         return f'a text with [ ] needs quotes: `"{address[0]}"`'
@@ -78,7 +78,7 @@ def _hint(error: Any, problem: str, line: str, mark: Any) -> str:
     if "undefined alias" in problem:
         word = (re.match(r"\*[^\s,}\]]*", rest) or ["*"])[0]
         return f"no `&{word[1:]}` stands before it; a text that begins with `*` needs quotes"
-    if "single document" in problem:
+    if "another document" in problem:
         return "a plant is one document: remove the `---`, or put the rest into a file of its own and `include` it"
     if "could not find expected ':'" in problem:
         return "keys are written `key: value`, with a blank after the colon"

@@ -15,36 +15,54 @@ import yaml
 from gateway.config.tree import Findings, Mark, Node
 from gateway.config.yaml_errors import report_syntax
 
-_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_STANDARD_TAG = "tag:yaml.org,2002:"
+_BaseLoader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+
+class _Loader(_BaseLoader):  # type: ignore[misc]
+    """Resolves nothing: the three calls that yaml makes for each node cost as much as parsing it."""
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        return _STANDARD_TAG
+
+    def descend_resolver(self, current_node: Any, current_index: Any) -> None:
+        pass
+
+    def ascend_resolver(self) -> None:
+        pass
+
 
 MAX_NODES = 2_000_000
 """Nodes of one file with all aliases expanded: twenty times a plant of 10,000 tags; a few lines of nested aliases reach
 any number (the "billion laughs")."""
+MAX_DEPTH = 32
+"""Of lists and mappings in each other: a plant needs seven, and what reads them calls itself."""
 
-_STANDARD_TAG = "tag:yaml.org,2002:"
 _NOTHING = ("", "~", "null", "Null", "NULL")
 _VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}|)")
 
 
 def read_yaml(text: str, file: str, environ: Mapping[str, str], findings: Findings) -> Node | None:
     """The top of one file; None when it is no YAML, is empty or too large. Mistakes go to `findings`."""
+    start = Mark(file, 1, 1)
     try:
         top = yaml.compose(text, Loader=_Loader)
+        node = None if top is None else _Reader(file, environ, findings).node(top, ())
+        size, depth = _extent(node, {}) if node else (0, 0)
     except yaml.YAMLError as error:
         report_syntax(error, text, file, findings)
         return None
     except RecursionError:
-        findings.error_at(Mark(file, 1, 1), (), "is nested too deeply")
+        size, depth, node = 0, MAX_DEPTH + 1, None
+    if depth > MAX_DEPTH:
+        findings.error_at(start, (), f"lists and mappings are nested more than {MAX_DEPTH} deep")
         return None
-    if top is None:
-        findings.error_at(Mark(file, 1, 1), (), "is empty; the smallest plant has `devices:` with one device")
+    if size > MAX_NODES:
+        message = f"has more than {MAX_NODES} entries once its aliases (`*name`) are written out"
+        findings.error_at(start, (), message)
         return None
-    node = _Reader(file, environ, findings).node(top, ())
-    if _size(node, {}) > MAX_NODES:
-        findings.error_at(
-            Mark(file, 1, 1), (), f"has more than {MAX_NODES} entries once its aliases (`*name`) are written out"
-        )
-        return None
+    if node is None:
+        findings.error_at(start, (), "is empty; the smallest plant has `devices:` with one device")
     return node
 
 
@@ -148,12 +166,20 @@ def expand(text: str, mark: Mark, path: tuple[str | int, ...], environ: Mapping[
     return _VARIABLE.sub(value, text)
 
 
-def _size(node: Node, known: dict[int, int]) -> int:
-    """Nodes below and with `node` when every alias is written out; counted without writing them out."""
+def _extent(node: Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """Nodes below and with `node` when every alias is written out, and how deep they are nested; counted without
+    writing them out."""
     if isinstance(node.value, str):
-        return 1
-    size = known.get(id(node))
-    if size is None:
-        children = node.value.values() if isinstance(node.value, dict) else node.value
-        size = known[id(node)] = 1 + sum([_size(child, known) for child in children])
-    return size
+        return 1, 0
+    extent = known.get(id(node))
+    if extent is None:
+        size, depth = 1, 0
+        for child in node.value.values() if isinstance(node.value, dict) else node.value:
+            if isinstance(child.value, str):
+                size += 1
+            else:
+                below, deep = _extent(child, known)
+                size += below
+                depth = max(depth, deep)
+        extent = known[id(node)] = size, depth + 1
+    return extent

@@ -34,7 +34,7 @@ class Identity:
 
     def answer(self, pdu: bytes) -> bytes:
         """Function 43/14. An unknown object starts a stream at object 0 and refuses an individual read with 02."""
-        if len(pdu) < 2 or pdu[1] != spec.READ_DEVICE_IDENTIFICATION:
+        if len(pdu) > 1 and pdu[1] != spec.READ_DEVICE_IDENTIFICATION:
             raise Refused(spec.ILLEGAL_FUNCTION)
         if len(pdu) != 4:
             raise Refused(spec.ILLEGAL_VALUE)

@@ -20,36 +20,27 @@ Frame = tuple[int, int, bytes]
 """Transaction id, unit id, PDU."""
 
 _HEADER = struct.Struct(">HHHB")
-_TAIL = struct.Struct(">HHB")
-_PROTOCOL_AND_LENGTH = struct.Struct(">HH")
+TAIL: Final = struct.Struct(">HHB")
+"""The header behind the transaction id: protocol id, length, unit id."""
+PROTOCOL_AND_LENGTH: Final = struct.Struct(">HH")
+"""At offset 2."""
+LENGTH_SEEN_SIZE: Final = 6
+"""So many bytes of a frame tell whether it can be one, and where it ends."""
 
 
 class BrokenStream(Exception):
     """A header that cannot be: the connection must be closed. `frames` are those cut before it."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, frames: list[Frame]) -> None:
         super().__init__(reason)
-        self.frames: list[Frame] = []
+        self.frames = frames
 
 
-def frame_stop(data: bytes, start: int) -> int:
-    """Where the frame that begins at `start` ends; 0 while its header is incomplete. May lie past the data.
-
-    Raises BrokenStream on a protocol id other than 0 or a length outside 2..254.
-    """
-    if len(data) - start < 6:
-        return 0
-    protocol, length = _PROTOCOL_AND_LENGTH.unpack_from(data, start + 2)
+def why_broken(protocol: int, length: int) -> str:
+    """What is wrong with a header, in words."""
     if protocol:
-        raise BrokenStream(f"protocol id {protocol:04X} is not 0000: this is not Modbus TCP")
-    if not MIN_LENGTH <= length <= MAX_LENGTH:
-        raise BrokenStream(f"length {length} is not in {MIN_LENGTH}..{MAX_LENGTH}")
-    return start + 6 + int(length)
-
-
-def tail(unit_id: int, pdu: bytes) -> bytes:
-    """A frame from the protocol id on: all but the transaction id."""
-    return _TAIL.pack(0, len(pdu) + 1, unit_id) + pdu
+        return f"protocol id {protocol:04X} is not 0000: this is not Modbus TCP"
+    return f"length {length} is not in {MIN_LENGTH}..{MAX_LENGTH}"
 
 
 def pack(tid: int, unit_id: int, pdu: bytes) -> bytes:
@@ -71,15 +62,14 @@ class Receiver:
             data = self._rest + data
         frames: list[Frame] = []
         start, end = 0, len(data)
-        try:
-            while True:
-                stop = frame_stop(data, start)
-                if stop == 0 or stop > end:
-                    break
-                frames.append((data[start] << 8 | data[start + 1], data[start + 6], data[start + 7 : stop]))
-                start = stop
-        except BrokenStream as broken:
-            broken.frames = frames
-            raise
+        while end - start >= LENGTH_SEEN_SIZE:
+            protocol, length = PROTOCOL_AND_LENGTH.unpack_from(data, start + 2)
+            if protocol or not MIN_LENGTH <= length <= MAX_LENGTH:
+                raise BrokenStream(why_broken(protocol, length), frames)
+            stop = start + 6 + length
+            if stop > end:
+                break
+            frames.append((data[start] << 8 | data[start + 1], data[start + 6], data[start + 7 : stop]))
+            start = stop
         self._rest = data[start:]
         return frames

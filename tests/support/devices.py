@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -74,12 +75,12 @@ def echo_zeros(tid: int, unit: int, pdu: bytes) -> bytes | None:
 class ScriptedDevice:
     """A TCP listener whose answers are the test's `behave`; it records every request and every connection."""
 
-    def __init__(self, behave: Behaviour = echo_zeros) -> None:
+    def __init__(self, behave: Behaviour = echo_zeros, port: int = 0) -> None:
         self.behave = behave
         self.requests: list[tuple[int, int, bytes]] = []
         self.connections = 0
         self._sockets: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -118,6 +119,8 @@ class ScriptedDevice:
     def drop(self) -> None:
         """Close every connection; the listener stays."""
         for connection in self._sockets:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # close alone would not wake the thread that reads it
             connection.close()
         self._sockets.clear()
 

@@ -1,0 +1,117 @@
+"""The JSON Schema of the YAML, for completion and checks in editors; made of the model, so it cannot fall behind.
+
+It describes what YAML's own typing makes of a file (a reference is a number there, `0x10` an integer), and lets
+`${NAME}` stand for any scalar. It is looser than `load`, never stricter: an editor must not refuse what works.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+
+from gateway.config.durations import format_duration
+from gateway.config.model import Config, Device, Identity, Link, Poll, Server, Tag, Unit
+from gateway.config.scalars import one_or_many
+
+_VARIABLE = {"$ref": "#/$defs/Variable"}
+_FILE_KEYS = {
+    "profile": "A YAML file with keys of a device; the device's own keys win, tags merge by name, key by key.",
+    "tags_file": "A CSV file with more tags: one row each, columns named as the tag's keys and `name`.",
+}
+
+
+def json_schema() -> dict[str, Any]:
+    """A JSON Schema (draft 2020-12) of a plant file, as plain data."""
+    made = Config.model_json_schema(by_alias=True, schema_generator=_Generator)
+    definitions: dict[str, Any] = made["$defs"]
+    top: dict[str, Any] = {"properties": made["properties"]}
+    _finish(Config, top)
+    for section in _SECTIONS:
+        _finish(section, definitions[section.__name__])
+    device = definitions["Device"]
+    for key, description in _FILE_KEYS.items():
+        device["properties"][key] = {"description": description, "type": "string"}
+    # Tags of a device with a profile may give no more than what differs.
+    required = definitions["Tag"].pop("required")
+    device["if"] = {"not": {"required": ["profile"]}}
+    device["then"] = {"properties": {"tags": {"additionalProperties": {"required": required}}}}
+    definitions["Variable"] = {"type": "string", "pattern": r"\$\{[A-Za-z_]", "description": "From the environment."}
+    top["properties"]["include"] = {
+        "description": "More files of the same shape, relative to this one: `[lines/*.yaml]`.",
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Modbus gateway",
+        "type": "object",
+        "properties": top["properties"],
+        "patternProperties": {"^x-": {"description": "Free, for anchors."}},
+        "additionalProperties": False,
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+_SECTIONS: tuple[type[BaseModel], ...] = (Server, Identity, Unit, Link, Device, Poll, Tag)
+
+
+class _Generator(GenerateJsonSchema):
+    """Defaults are written by `_default`, in the notation of the YAML."""
+
+    def default_schema(self, schema: Any) -> Any:
+        return self.generate_inner(schema["schema"])
+
+
+def _finish(section: type[BaseModel], schema: dict[str, Any]) -> None:
+    """Puts the properties of one section into the form that editors like."""
+    schema.pop("title", None)
+    properties = schema["properties"]
+    for name, field in section.model_fields.items():
+        key = field.alias or name
+        if field.exclude:
+            properties.pop(key, None)
+            continue
+        given = properties[key]
+        description = given.pop("description", None) or field.description
+        given.pop("title", None)
+        if "$ref" in given:
+            continue
+        branches = [_limits(branch) for branch in given.pop("anyOf", [given]) if branch.get("type") != "null"]
+        if one_or_many in field.metadata:
+            branches = [branches[0]["items"], *branches]
+        properties[key] = _joined(branches)
+        if description:
+            properties[key] = {"description": description, **properties[key]}
+        default = _default(field.get_default())
+        if default is not None:
+            properties[key]["default"] = default
+
+
+def _limits(schema: dict[str, Any]) -> dict[str, Any]:
+    """JSON Schema's words for what pydantic leaves in its own when a validator stands before the type."""
+    for ours, theirs in (("ge", "minimum"), ("le", "maximum")):
+        if ours in schema:
+            schema[theirs] = schema.pop(ours)
+    return schema
+
+
+def _joined(branches: list[dict[str, Any]]) -> dict[str, Any]:
+    """One schema of several; a variable may stand wherever one scalar does, nothing at all for a list or mapping."""
+    containers = [branch for branch in branches if branch.get("type") in ("object", "array")]
+    if len(containers) == len(branches):
+        return {**branches[0], "type": [branches[0]["type"], "null"]}
+    if all(_takes_any_text(branch) for branch in branches):
+        return branches[0] if len(branches) == 1 else {"anyOf": branches}
+    return {"anyOf": [*branches, _VARIABLE]}
+
+
+def _takes_any_text(schema: dict[str, Any]) -> bool:
+    return "string" in schema.get("type", ()) and "pattern" not in schema and "enum" not in schema
+
+
+def _default(value: Any) -> Any:
+    """A default as one would write it; None when there is nothing to show."""
+    if isinstance(value, float):
+        return format_duration(value)  # no other floats here: numbers of tags are exact fractions
+    return value if isinstance(value, bool | int | str) else None
