@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import gc
 import logging
 import signal
 import sys
@@ -16,13 +18,14 @@ from pathlib import Path
 
 from gateway import __version__, clock, logs
 from gateway.bank import Bank, Span
+from gateway.config.addresses import Place
 from gateway.config.load import load
 from gateway.config.model import Config, Unit
 from gateway.config.urls import ListenUrl, parse_listen_url
 from gateway.errors import ConfigError, ListenError
 from gateway.front.counters import Counters
 from gateway.front.diagnostics import Diagnostics
-from gateway.front.freshness import TICK_S, Freshness
+from gateway.front.freshness import TICK_S, Freshness, Tick
 from gateway.front.identity import Identity
 from gateway.front.units import Units
 from gateway.hub import Hub
@@ -44,8 +47,8 @@ EXIT_FAILED = 1
 """It could not listen, or a bug ended it."""
 EXIT_CONFIG = 2
 
-SHUTDOWN_S = 4.0
-"""All of it; service managers and people wait about five seconds."""
+MAX_NAMES = 4
+"""Devices named in a line about their link."""
 
 
 class LoopTime:
@@ -71,6 +74,8 @@ class Gateway:
         self.links: dict[str, Link] = {}
         self.devices: dict[str, Device] = {}
         self.jobs: list[Job] = []
+        self._status_ticks: dict[str, Tick | None] = {}
+        self._own_status_tick: Tick | None = None
         self._started_s = clock.now()
 
         planned = {name: plan_device(config, name) for name in config.devices}
@@ -81,6 +86,7 @@ class Gateway:
         self.units = Units(self.banks, config.server.default_unit, config.server.unknown_unit)
         for name, blocks in planned.items():
             self._add_device(name, blocks, spans)
+        self._name_links()
         self._add_status()
         server = config.server
         self.server = Server(
@@ -108,7 +114,7 @@ class Gateway:
     def _add_device(self, name: str, blocks: Sequence[PlannedBlock], spans: Mapping[Placement, Span]) -> None:
         settings = self.config.devices[name]
         link = self._link(name) if settings.enabled else None
-        device = self.devices[name] = Device(name, link, self.freshness.touch)
+        device = self.devices[name] = Device(name, link, functools.partial(self._state_changed, name))
         if link is None:
             return
         added = jobs(self.config, name, blocks, device, link.submit, self.freshness, self.hub, self.banks, spans)
@@ -135,35 +141,49 @@ class Gateway:
 
             source = None if simulation is not None else settings.source
             self.links[key] = Link(
-                f"link {key}",
+                key,
                 tcp_dialler(address, source, settings.keepalive_s),
                 Settings(settings.connect_delay_s, settings.delay_s, settings.in_flight),
                 self.scheduler,
             )
         return self.links[key]
 
+    def _name_links(self) -> None:
+        """A line in the log about a link names the devices that it concerns."""
+        users: dict[str, list[str]] = {}
+        for name, settings in self.config.devices.items():
+            if settings.enabled:
+                users.setdefault(self.config.link_key(name), []).append(name)
+        for key, names in users.items():
+            more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+            self.links[key].name = f"{key} ({', '.join(names[:MAX_NAMES])}{more})"
+
     def _add_status(self) -> None:
         """Claim the status blocks and keep them true."""
         config = self.config
-        writers: list[tuple[Bank, int, Callable[[float], bytes]]] = []
         for name, device in self.devices.items():
-            place = config.devices[name].status
-            if place is not None:
-                writers.append((self.banks[config.unit_of(place)], place.address.first, device.status))
-        if config.server.status is not None:
-            place = config.server.status
-            writers.append((self.banks[config.unit_of(place)], place.address.first, self._status))
-        if not writers:
-            return
-        for bank, first, _ in writers:
-            (span,) = bank.claim([(Table.INPUT, first, STATUS_REGISTERS)])
-            bank.unblock(span)
+            self._status_ticks[name] = self._status_tick(config.devices[name].status, device.status)
+        self._own_status_tick = self._status_tick(config.server.status, self._status)
+
+    def _status_tick(self, place: Place | None, status: Callable[[float], bytes]) -> Tick | None:
+        """What writes one status block; None when it is not wanted."""
+        if place is None:
+            return None
+        bank, first = self.banks[self.config.unit_of(place)], place.address.first
+        (span,) = bank.claim([(Table.INPUT, first, STATUS_REGISTERS)])
+        bank.unblock(span)
 
         def tick(now_s: float) -> None:
-            for bank, first, status in writers:
-                bank.put_registers(Table.INPUT, first, status(now_s))
+            bank.put_registers(Table.INPUT, first, status(now_s))
 
         self.freshness.every_tick(tick)
+        return tick
+
+    def _state_changed(self, name: str) -> None:
+        """A device's state is another: its block and ours must show it before the next answer."""
+        for tick in (self._status_ticks.get(name), self._own_status_tick):
+            if tick is not None:
+                self.freshness.touch(tick)
 
     def _status(self, now_s: float) -> bytes:
         return gateway_status(now_s - self._started_s, list(self.devices.values()), self.counters.clients, 0)
@@ -298,7 +318,11 @@ def run(
     except ValueError as error:
         print(f"--listen: {error}", file=sys.stderr)
         return EXIT_CONFIG
-    logs.set_up(log_format, verbose)
+    with logs.set_up(log_format, verbose):
+        return _run(config, listeners, simulate=simulate)
+
+
+def _run(config: Config, listeners: Sequence[ListenUrl], *, simulate: bool) -> int:
     for warning in config.warnings:
         log.warning("%s", warning)
     try:
@@ -329,6 +353,8 @@ async def _main(config: Config, listen: Sequence[ListenUrl], *, simulate: bool) 
     stop = asyncio.Event()
     with stopped_by_signals(stop):
         gateway = build(config, simulate=simulate)
+        gc.collect()
+        gc.freeze()  # what lives as long as the process need not be looked at by every collection
         await gateway.run(stop, listen)
     log.info("gateway stopped")
 

@@ -1,14 +1,27 @@
-"""The log: one line per change of state, on standard error, as text or as JSON lines. Silent while healthy."""
+"""The log: one line per change of state, on standard error, as text or as JSON lines. Silent while healthy.
+
+Lines are written by a thread of their own: a terminal that is paused, or a pipe that nobody empties, must not hold up
+the gateway. What does not fit the bounded queue is dropped, and the next line that does says how many.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-import sys
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
+_STDERR = 2
 LEVELS = (logging.INFO, logging.DEBUG)
 """By the number of `-v`."""
+MAX_WAITING = 10_000
+"""Lines not written yet."""
+FLUSH_S = 1.0
+"""How long the end waits for the last lines."""
 
 
 class TextFormatter(logging.Formatter):
@@ -38,12 +51,54 @@ def _utc(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def set_up(log_format: str, verbose: int) -> None:
+class _Writer(logging.Handler):
+    """Formats where the line is said, writes in its own thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: queue.Queue[str | None] = queue.Queue(MAX_WAITING)
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if self._dropped and self._lines.qsize() < MAX_WAITING // 2:
+                dropped, self._dropped = self._dropped, 0
+                self._lines.put_nowait(f"({dropped} lines of the log were dropped: nobody took them)")
+            self._lines.put_nowait(self.format(record))
+        except queue.Full:
+            self._dropped += 1
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            try:
+                # Not sys.stderr: a thread that hangs in its buffer would abort the interpreter's own end.
+                data = (line + "\n").encode("utf-8", "backslashreplace")
+                while data:
+                    data = data[os.write(_STDERR, data) :]
+            except OSError:  # a full disk, a closed pipe: the gateway goes on without its log
+                self._dropped += 1
+
+    def finish(self) -> None:
+        """Write what waits, for FLUSH_S at most."""
+        try:
+            self._lines.put(None, timeout=FLUSH_S)
+        except queue.Full:
+            return
+        self._thread.join(FLUSH_S)
+
+
+@contextmanager
+def set_up(log_format: str, verbose: int) -> Iterator[None]:
     """Send everything the gateway says to standard error. `log_format`: text or json; `verbose`: the number of -v."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    writer = _Writer()
+    writer.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [writer]
     root.setLevel(logging.WARNING)
     logging.getLogger("gateway").setLevel(LEVELS[min(verbose, len(LEVELS) - 1)])
-    logging.raiseExceptions = False  # a full disk behind the log must not stop the gateway
+    try:
+        yield
+    finally:
+        writer.finish()

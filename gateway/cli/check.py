@@ -21,7 +21,9 @@ def check(
     tags: Annotated[bool, typer.Option("--tags", help="List every tag and where clients find it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Validate a plant: every mistake with file, line and column; then a summary.
+    """Validate a plant and show what it comes to.
+
+    Every mistake comes at once, with file, line and column.
 
     Examples:
 

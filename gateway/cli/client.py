@@ -125,7 +125,9 @@ class Asker:
         values: list[int] = []
         for first in range(at.first, at.stop, most):
             count = min(most, at.stop - first)
-            answer = self._ask(Address(at.table, first, count), methods[at.table], first, count=count)
+            answer = self._ask(
+                Address(at.table, first, count), at.table.read_function, methods[at.table], first, count=count
+            )
             got = answer.bits if at.table.is_bits else answer.registers
             if len(got) != ((count + 7) // 8 * 8 if at.table.is_bits else count):
                 raise MalformedResponse(f"asked for {count} from {at.table.describe(first)}, answered {len(got)}")
@@ -140,21 +142,23 @@ class Asker:
         if at.table.is_bits:
             bits = [bool(int.from_bytes(data, "little") >> n & 1) for n in range(at.count)]
             if at.count == 1:
-                self._ask(at, client.write_coil, at.first, bits[0])
+                self._ask(at, spec.WRITE_SINGLE_COIL, client.write_coil, at.first, bits[0])
             else:
-                self._ask(at, client.write_coils, at.first, bits)
+                self._ask(at, spec.WRITE_MULTIPLE_COILS, client.write_coils, at.first, bits)
             return
         registers = list(struct.unpack(f">{at.count}H", data))
         if at.bit is not None:
             mask = 1 << at.bit
             masks = {"and_mask": ~mask & 0xFFFF, "or_mask": registers[0] & mask}
-            self._ask(at, client.mask_write_register, address=at.first, **masks)
+            self._ask(at, spec.MASK_WRITE_REGISTER, client.mask_write_register, address=at.first, **masks)
         elif len(registers) == 1:
-            self._ask(at, client.write_register, at.first, registers[0])
+            self._ask(at, spec.WRITE_SINGLE_REGISTER, client.write_register, at.first, registers[0])
         else:
-            self._ask(at, client.write_registers, at.first, registers)
+            self._ask(at, spec.WRITE_MULTIPLE_REGISTERS, client.write_registers, at.first, registers)
 
-    def _ask(self, at: Address, method: Callable[..., ModbusPDU], *arguments: Any, **options: Any) -> ModbusPDU:
+    def _ask(
+        self, at: Address, function: int, method: Callable[..., ModbusPDU], *arguments: Any, **options: Any
+    ) -> ModbusPDU:
         """One request. Raises DeviceRefused, RequestTimeout, LinkDown or MalformedResponse."""
         from pymodbus.exceptions import ConnectionException, ModbusException
 
@@ -173,8 +177,10 @@ class Asker:
             raise LinkDown(f"the connection was lost: {_strerror(error)}") from None
         except (ValueError, IndexError, struct.error):  # what pymodbus's decoders raise on some broken answers
             raise MalformedResponse("an answer that is no Modbus TCP: is this the right port?") from None
+        if answer.function_code & ~spec.EXCEPTION_BIT != function:  # pymodbus matches transaction and unit only
+            raise MalformedResponse(f"function {answer.function_code:02X} answered to {function:02X}")
         if answer.isError():
-            raise Refusal(asked.unit, at, answer.function_code & 0x7F, answer.exception_code)
+            raise Refusal(asked.unit, at, function, answer.exception_code)
         return answer
 
 

@@ -34,7 +34,9 @@ def read(
     timeout: TimeoutOption = "2s",
     as_json: JsonOption = False,
 ) -> None:
-    """Read values of a device: their addresses in both notations, the values, the registers in hex.
+    """Read values of a device.
+
+    A line for each: its address in both notations, the value, the registers in hex.
 
     Examples:
 

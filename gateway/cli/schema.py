@@ -6,14 +6,17 @@ import json
 
 
 def schema() -> None:
-    """Print a JSON Schema of the plant file, for completion and checks in editors.
+    """Print the JSON Schema of the plant file.
+
+    With it, editors complete and check keys. Put this into the first line of the file for the YAML language server:
+
+      # yaml-language-server: $schema=gateway.schema.json
 
     Examples:
 
       gateway schema > gateway.schema.json
 
-      # first line of plant.yaml, for editors with the YAML language server:
-      # yaml-language-server: $schema=gateway.schema.json
+      gateway schema | less
     """
     from gateway.config.schema import json_schema
 

@@ -27,7 +27,9 @@ def simulate(
     ] = 15020,
     host: Annotated[str, typer.Option("--host", metavar="HOST", help="Where to listen.")] = "127.0.0.1",
 ) -> None:
-    """Serve the devices of a plant, simulated, until Ctrl-C. Devices that share a link share a port.
+    """Serve a plant's devices, simulated, on ports.
+
+    A line for each device tells where it is. Devices that share a link share a port. Ctrl-C ends it.
 
     Examples:
 
@@ -44,8 +46,6 @@ def simulate(
     except ConfigError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(EXIT_CONFIG) from None
-    for warning in config.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
     if not any(device.enabled for device in config.devices.values()):
         print(f"{file}: there is no device to simulate", file=sys.stderr)
         raise typer.Exit(EXIT_CONFIG)

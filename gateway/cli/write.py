@@ -28,7 +28,7 @@ def write(
         ),
     ],
     values: Annotated[
-        list[str], typer.Argument(metavar="VALUE...", help="One value or several in a row; bits: 1 or 0, on or off.")
+        list[str], typer.Argument(metavar="VALUE", help="One value or several in a row; bits: 1 or 0, on or off.")
     ],
     unit: UnitOption = 1,
     type_: TypeOption = None,
@@ -36,11 +36,13 @@ def write(
     timeout: TimeoutOption = "2s",
     as_json: JsonOption = False,
 ) -> None:
-    """Write values to a device in one request and read them back. Exit code 1 when they read back differently.
+    """Write values to a device and read them back.
+
+    All go in one request. The exit code is 1 when they read back differently.
 
     Examples:
 
-      gateway write tcp://192.168.1.10 holding:10 21.5 --type float32 --order CDAB
+      gateway write 192.168.1.10 holding:10 21.5 --type float32 --order CDAB
 
       gateway write 127.0.0.1:5020 coils:3 on --unit 3
     """

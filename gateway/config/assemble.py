@@ -98,6 +98,8 @@ class Assembler:
                     child = self._read(path, mark)
                     if child is not None:
                         self._add(child, whole)
+                    else:
+                        self.findings.left_out.update((section,) for section in _SECTIONS)
 
     def _add_section(self, section: str, node: Node, known: Node) -> None:
         for key, child in node.mapping.items():
@@ -156,6 +158,8 @@ class Assembler:
         del whole.mapping["profile"]
         profile = self._profile(profile_name, path)
         if profile is None:
+            self.findings.left_out.add((*path, "profile"))
+            whole.mapping.pop("tags", None)  # they may be no more than what differs from the profile's
             return whole
         for key, child in profile.mapping.items():
             if key == "tags" and "tags" in own.mapping and own.mapping["tags"].value != "":
@@ -197,6 +201,7 @@ class Assembler:
         text = read_text(file, self.findings, name.mark)
         table = None if text is None else read_tags(text, str(file), (*path, "tags"), self.environ, self.findings)
         if table is None:
+            self.findings.left_out.add((*path, "tags_file"))
             return whole
         own = device.mapping.get("tags")
         if own is not None and own.mapping:

@@ -10,7 +10,7 @@ from gateway.config.check_image import check_image
 from gateway.config.check_references import warn_mistaken_references
 from gateway.config.check_tags import check_poll, check_tag
 from gateway.config.durations import format_duration
-from gateway.config.explain import suggest
+from gateway.config.explain import meant_by, suggest
 from gateway.config.model import Config, Device
 from gateway.config.tree import Findings, KeyPath, numbers_left, place_of
 
@@ -103,14 +103,9 @@ def _check_way(config: Config, name: str, device: Device, findings: Findings, br
     path = ("devices", name)
     if device.url is not None and device.link is not None:
         findings.error((*path, "link"), "`url` and `link` exclude each other: the link has the url")
-    if (
-        device.url is None
-        and device.link is None
-        and not broken & {(*path, "url"), (*path, "link"), (*path, "profile")}
-    ):
-        findings.error(
-            path, "the key 'url' is missing; write for example `url: tcp://192.168.1.10:502`, or a `link`", key=True
-        )
+    if device.url is None and device.link is None and not _is_told(path, broken):
+        message = "the key 'url' is missing; write for example `url: tcp://192.168.1.10:502`, or a `link`"
+        findings.error(path, message, key=True)
     in_flight = device.in_flight
     if device.link is not None and device.url is None:
         link = config.links.get(device.link)
@@ -127,6 +122,12 @@ def _check_way(config: Config, name: str, device: Device, findings: Findings, br
             (*path, "accept"),
             f"{' and '.join(device.accept)}: answers can be told apart only with `in_flight: 1`, this is {in_flight}",
         )
+
+
+def _is_told(path: KeyPath, broken: Broken) -> bool:
+    """The key that leads to the device was wrong or misspelt, or a file was, which was said already."""
+    wrong = [str(cut[2]) for cut in broken if cut[:2] == path and len(cut) == 3]
+    return any(key == "profile" or meant_by(key, ("url", "link")) for key in wrong)
 
 
 def _check_stale(

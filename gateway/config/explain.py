@@ -186,7 +186,7 @@ def _kind(value: Any) -> str:
 @cache
 def keys_of(section: type[BaseModel]) -> tuple[str, ...]:
     """The keys of a section as YAML writes them, and those that are read before the model."""
-    keys = [field.alias or name for name, field in section.model_fields.items() if not field.exclude]
+    keys = [field.alias or name for name, field in section.model_fields.items()]
     if section is Config:
         keys.append("include")
     elif section.__name__ == "Device":

@@ -52,11 +52,11 @@ def _load(path: Path, environ: Mapping[str, str]) -> tuple[Config, tuple[Path, .
     findings.root = root
     config, broken = _typed(root.plain(), findings)
     if config is not None:
-        check(config, findings, broken)
+        check(config, findings, broken | findings.left_out)
     if problems := findings.problems:
         raise ConfigError(problems)
     assert config is not None  # what is None was told
-    return config.model_copy(update={"warnings": findings.warnings}), tuple(assembler.files)
+    return config.with_warnings(findings.warnings), tuple(assembler.files)
 
 
 def _typed(plain: Any, findings: Findings) -> tuple[Config | None, frozenset[KeyPath]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from gateway.config.addresses import Address, AddressField, Place, PlaceField, RangesField
 from gateway.config.durations import DurationField
@@ -228,8 +228,18 @@ class Config(Section):
     """Ways to devices that need a name."""
     devices: Annotated[dict[Name, Device], BeforeValidator(empty_is_no_keys)] = {}
     """PLCs, meters, drives: what is read."""
-    warnings: tuple[str, ...] = Field(default=(), exclude=True)
-    """`FILE:LINE:COLUMN: PATH: ...` of what is allowed but probably not meant; no key of the YAML."""
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """`FILE:LINE:COLUMN: PATH: ...` of what is allowed but probably not meant; no key of the YAML."""
+        return self._warnings
+
+    def with_warnings(self, warnings: tuple[str, ...]) -> Config:
+        """The same plant with what was noticed when it was read."""
+        copy = self.model_copy()
+        copy._warnings = warnings
+        return copy
 
     def unit_of(self, place: Place) -> int:
         """The unit id a place of ours belongs to: its own, or the default unit."""

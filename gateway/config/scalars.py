@@ -8,23 +8,17 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from functools import lru_cache
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainValidator, TypeAdapter, WithJsonSchema
 
 from gateway.config.addresses import Address, AddressField
+from gateway.values import Sentinel
 
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _INTEGER = re.compile(r"[+-]?(\d{1,20}|0[xX][0-9a-fA-F]{1,16})", re.ASCII)
 _FRACTION = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?|[+-]?\d{1,20}/\d{1,20}", re.ASCII)
 _HEX = re.compile(r"0[xX][0-9a-fA-F]{1,16}", re.ASCII)
-
-
-class Sentinel(NamedTuple):
-    """A value that means "no value": the raw bit pattern (`is_bits`), or the number as decoded, before scaling."""
-
-    is_bits: bool
-    number: int | Fraction
 
 
 def text_of(value: Any, expected: str) -> str:

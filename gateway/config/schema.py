@@ -69,9 +69,6 @@ def _finish(section: type[BaseModel], schema: dict[str, Any]) -> None:
     properties = schema["properties"]
     for name, field in section.model_fields.items():
         key = field.alias or name
-        if field.exclude:
-            properties.pop(key, None)
-            continue
         given = properties[key]
         description = given.pop("description", None) or field.description
         given.pop("title", None)

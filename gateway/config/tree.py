@@ -122,6 +122,8 @@ class Findings:
         self.files: list[str] = []
         """Names of the files, as messages show them, in reading order."""
         self.root: Node = Node({}, Mark("", 1, 1))
+        self.left_out: set[KeyPath] = set()
+        """What files that cannot be read would have said something about."""
         self._errors: dict[tuple[Mark, str], Problem] = {}
         self._warnings: list[Problem] = []
         self._silent: set[Mark] = set()

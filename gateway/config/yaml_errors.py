@@ -13,10 +13,15 @@ import yaml
 from gateway.config.tree import Findings, Mark
 
 _WORDS = (
+    ("expected ',' or '}'", "expected `,` or `}`"),
+    ("expected ',' or ']'", "expected `,` or `]`"),
+    ("expected <block end>", "this does not go on with what stands above it"),
+    ("did not find expected '-' indicator", "this does not go on with what stands above it"),
+    ("did not find expected key", "this does not go on with what stands above it"),
     ("mapping values are not allowed", "unexpected `: `"),
     ("found undefined alias", "an alias without its anchor"),
-    ("found character that cannot start any token", "a text cannot begin with this character"),
-    ("found character", "a text cannot begin with this character"),
+    ("found character that cannot start any token", "a text cannot begin so"),
+    ("found character", "a text cannot begin so"),
     ("unexpected end of stream", "a quote is never closed"),
     ("found another document", "a second document begins"),
     ("could not find expected ':'", "a key without its colon"),

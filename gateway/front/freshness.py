@@ -15,6 +15,9 @@ from typing import Protocol
 TICK_S = 1.0
 """How often, at least, what shows whole seconds (status blocks) is brought up to date while somebody reads."""
 
+Tick = Callable[[float], None]
+"""Brings something up to date for a time on the freshness's clock."""
+
 
 class Perishable(Protocol):
     """Something whose values grow old."""
@@ -30,45 +33,55 @@ class Perishable(Protocol):
 class Freshness:
     """All perishables and what must be renewed with the seconds."""
 
-    __slots__ = ("_next_tick_s", "_perishables", "_ticks", "clock", "until_s")
+    __slots__ = ("_changed", "_next_tick_s", "_perish_s", "_perishables", "_ticks", "clock", "until_s")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.until_s = math.inf
+        """Until then, as far as is known, nothing changes by age alone; never too late."""
+        self._perish_s = math.inf
+        """The same of the perishables alone."""
         self._perishables: list[Perishable] = []
-        self._ticks: list[Callable[[float], None]] = []
+        self._ticks: list[Tick] = []
+        self._changed: set[Tick] = set()
         self._next_tick_s = math.inf
 
     def watch(self, perishable: Perishable) -> None:
         """Judge it from now on."""
         self._perishables.append(perishable)
-        self.until_s = min(self.until_s, perishable.expires_s)
+        self.renew(perishable, perishable.expires_s)
 
-    def every_tick(self, tick: Callable[[float], None]) -> None:
-        """Call `tick(now_s)` at least every TICK_S while judged."""
+    def every_tick(self, tick: Tick) -> None:
+        """Call `tick` at least every TICK_S while judged."""
         self._ticks.append(tick)
-        self.touch()
+        self._next_tick_s = self.until_s = -math.inf
 
     def renew(self, perishable: Perishable, expires_s: float) -> None:
         """A good read: it lives until `expires_s`."""
         perishable.expires_s = expires_s
-        if expires_s < self.until_s:
-            self.until_s = expires_s
+        if expires_s < self._perish_s:
+            self._perish_s = expires_s
+            self.until_s = min(self.until_s, expires_s)
 
-    def touch(self) -> None:
-        """Something changed that the ticks show: judge at the next request."""
-        if self._ticks:
-            self._next_tick_s = self.until_s = -math.inf
+    def touch(self, tick: Tick) -> None:
+        """Something changed that `tick` shows: call it before the next answer."""
+        self._changed.add(tick)
+        self.until_s = -math.inf
 
     def judge(self, now_s: float) -> None:
         """Expire what is too old now and renew what shows the time."""
-        until_s = math.inf
-        for perishable in self._perishables:
-            if perishable.expires_s <= now_s:
-                perishable.expire()
-            until_s = min(until_s, perishable.expires_s)
+        if now_s >= self._perish_s:
+            perish_s = math.inf
+            for perishable in self._perishables:
+                if perishable.expires_s <= now_s:
+                    perishable.expire()
+                if perishable.expires_s < perish_s:
+                    perish_s = perishable.expires_s
+            self._perish_s = perish_s
         if now_s >= self._next_tick_s:
-            self._next_tick_s = now_s + TICK_S if self._ticks else math.inf
-            for tick in self._ticks:
-                tick(now_s)
-        self.until_s = min(until_s, self._next_tick_s)
+            self._next_tick_s = now_s + TICK_S
+            self._changed.update(self._ticks)
+        changed, self._changed = self._changed, set()
+        for tick in changed:
+            tick(now_s)
+        self.until_s = min(self._perish_s, self._next_tick_s)

@@ -40,6 +40,9 @@ _protocol_and_length = mbap.PROTOCOL_AND_LENGTH.unpack_from
 _tail = mbap.TAIL.pack
 _LENGTH_SEEN_SIZE, _MIN_LENGTH, _MAX_LENGTH = mbap.LENGTH_SEEN_SIZE, mbap.MIN_LENGTH, mbap.MAX_LENGTH
 _EXCEPTION = spec.EXCEPTION_BIT
+MAX_TRACEBACKS = 10
+"""A bug that every request meets must not fill the disk."""
+
 _REGISTER_READS = (spec.READ_HOLDING_REGISTERS, spec.READ_INPUT_REGISTERS)
 
 
@@ -75,7 +78,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self.last_s = self._server.freshness.clock()
-        host, port = transport.get_extra_info("peername", ("?", 0))[:2]
+        host, port = (transport.get_extra_info("peername") or ("?", 0))[:2]  # None: it has gone already
         self.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         if not self._server.enter(self, self._transport):
             self._transport.abort()
@@ -175,7 +178,7 @@ class Connection(asyncio.Protocol):
         if self._busy:
             self._busy = False
             self.data_received(b"")
-            if self._busy:
+            if self._busy or self._paused:
                 return
         if self._eof:
             transport.close()
@@ -288,7 +291,6 @@ class Server:
             set_keepalive(sock, self._keepalive_s)
         if hasattr(transport, "max_size"):
             transport.max_size = READ_SIZE
-        self.freshness.touch()
         self.say("client %s connected (%d connected)", connection.peer, counters.clients)
         return True
 
@@ -297,14 +299,13 @@ class Server:
         self._connections.discard(connection)
         self.counters.clients -= 1
         self._full = False
-        self.freshness.touch()
         reason = f": {error}" if error is not None else ""
         self.say("client %s disconnected%s (%d connected)", connection.peer, reason, self.counters.clients)
 
     def fault(self, connection: Connection, unit_id: int, pdu: bytes) -> bytes:
-        """Our bug: one traceback in the log, 04 to that client, the others live on."""
+        """Our bug: a traceback in the log, 04 to that client, the others live on."""
         self.counters.faults += 1
-        if self.counters.faults == 1:
+        if self.counters.faults <= MAX_TRACEBACKS:
             log.exception("client %s, unit %d, request %s: bug in the gateway", connection.peer, unit_id, pdu.hex())
         return bytes((pdu[0] | spec.EXCEPTION_BIT, spec.SERVER_FAILURE))
 

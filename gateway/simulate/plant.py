@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
+from gateway import clock
 from gateway.config.model import Config, Device, Tag
 from gateway.config.signals import parse_signal
 from gateway.modbus.spec import Table
@@ -18,7 +19,7 @@ _BITS_PER_REGISTER = 16
 """`max_gap` counts registers; in a table of bits it is that many times as long."""
 
 
-def simulated(config: Config, names: Iterable[str]) -> dict[str, SimServer]:
+def simulated(config: Config, names: Iterable[str], now: Callable[[], float] = clock.now) -> dict[str, SimServer]:
     """Not yet started servers of the devices `names`, by link key: devices that share a connection share a server."""
     ranges: dict[str, dict[int, Ranges]] = {}
     tags: dict[tuple[str, int], list[SimTag]] = {}
@@ -28,11 +29,10 @@ def simulated(config: Config, names: Iterable[str]) -> dict[str, SimServer]:
         for table, found in _ranges(device).items():
             registers.setdefault(table, []).extend(found)
         tags.setdefault((key, device.unit), []).extend(_sim_tags(name, device))
-    return {key: SimServer(_plcs(key, units, tags)) for key, units in ranges.items()}
-
-
-def _plcs(key: str, units: Mapping[int, Ranges], tags: Mapping[tuple[str, int], list[SimTag]]) -> dict[int, Plc]:
-    return {unit_id: Plc(ranges, tags[key, unit_id]) for unit_id, ranges in units.items()}
+    return {
+        key: SimServer({unit_id: Plc(registers, tags[key, unit_id], now) for unit_id, registers in units.items()})
+        for key, units in ranges.items()
+    }
 
 
 def _ranges(device: Device) -> Ranges:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from gateway import clock
 from gateway.bank import Bank
 from gateway.config.signals import Signal
 from gateway.modbus import spec
@@ -67,7 +66,7 @@ class Plc:
         self,
         ranges: Mapping[Table, Sequence[tuple[int, int]]],
         tags: Iterable[SimTag],
-        now: Callable[[], float] = clock.now,
+        now: Callable[[], float],
     ) -> None:
         self._bank = Bank(ranges)
         self._bank.on_write = self._release
@@ -84,7 +83,7 @@ class Plc:
             moved.sort(key=lambda each: each.first)
 
     def answer(self, pdu: bytes) -> bytes | None:
-        """The response PDU, with values of now."""
+        """The response PDU, with values as of now."""
         table = _READS.get(pdu[0])
         if table is not None and len(pdu) >= 5:
             self._refresh(table, *_RANGE.unpack_from(pdu, 1))

@@ -55,7 +55,7 @@ def test_a_foreign_plc_is_mirrored_killed_and_comes_back(tmp_path: Path) -> None
             assert read(wire, 4, 910, 1) == "0001"
             plc.kill()
             wait_for(wire, 3, 0, 3, TARGET_FAILED, 1.0 + 1.0)  # stale_after, and slack for a loaded machine
-            assert read(wire, 4, 0, 1) == TARGET_FAILED
+            wait_for(wire, 4, 0, 1, TARGET_FAILED)
             assert read(wire, 4, 910, 1) == "0003"
             assert read(wire, 4, 903, 3) == "000100000001"  # enabled, good, down
             plc.start()
@@ -72,6 +72,7 @@ def test_hold_keeps_the_last_value_and_zero_shows_zero_when_the_plc_is_gone(tmp_
         with pymodbus_plc() as plc, running(PLANT.format(port=plc.port, on_stale=policy), directory) as gateway:
             with Wire(gateway.port) as wire:
                 wait_for(wire, 3, 0, 1, "03e8")
+                wait_for(wire, 4, 911, 1, "0000")
                 plc.kill()
                 wait_until(lambda: read(wire, 4, 911, 1) > "0001", 5.0, "an age beyond the limit")
                 assert read(wire, 3, 0, 1) == expected

@@ -34,7 +34,7 @@ def test_mistakes_in_an_included_file_are_told_there_in_file_order(tmp_path: Pat
     text = "include: a.yaml\nserver: {backlog: 0}\n"
     assert problems(tmp_path, text, files) == [
         "plant.yaml:2:19: server.backlog: must be at least 1, this is 0",
-        "a.yaml:2:34: devices.b.unit: must be at most 255, this is 300",
+        "a.yaml:1:34: devices.b.unit: must be at most 255, this is 300",
     ]
 
 
@@ -86,9 +86,9 @@ def test_a_mistake_in_a_profile_is_told_there_and_once(tmp_path: Path) -> None:
 
 def test_a_profile_that_goes_wrong(tmp_path: Path) -> None:
     files = {"p.yaml": "profile: q.yaml\n"}
-    text = "devices:\n  a: {url: sim://, profile: none.yaml}\n  b: {url: sim://, profile: p.yaml}\n"
+    text = 'devices:\n  a: {profile: none.yaml, tags: {t: {to: "1/input:0"}}}\n  b: {url: sim://, profile: p.yaml}\n'
     assert problems(tmp_path, text, files) == [
-        "plant.yaml:2:29: none.yaml: there is no such file",
+        "plant.yaml:2:16: none.yaml: there is no such file",
         "p.yaml:1:1: profile: a profile cannot be built on another one; use anchors in it",
     ]
 

@@ -60,7 +60,7 @@ def test_six_mistakes_are_six_messages(tmp_path: Path) -> None:
         "plant.yaml:11:37: devices.press.tags.level.type: unknown value 'flot32'; did you mean 'float32'?",
         "plant.yaml:12:18: devices.press.tags.flow.at: `40000` has two readings: references begin at 1, "
         "so `40001` is holding:0, the wire address is written `holding:40000`",
-        "plant.yaml:13:50: devices.press.tags.speed.to: 1/input:100 (300101) is outside of what unit 1 declares: "
+        "plant.yaml:13:48: devices.press.tags.speed.to: 1/input:100 (300101) is outside of what unit 1 declares: "
         "input: 0..99 (plant.yaml:5:14)",
     ]
 
@@ -68,12 +68,13 @@ def test_six_mistakes_are_six_messages(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("devices: {a: {host: x}}", "1:14: devices.a.host: unknown key 'host'; did you mean 'url'?"),
+        ("devices: {a: {host: x}}", "1:15: devices.a.host: unknown key 'host'; did you mean 'url'?"),
         ("devices: {a: {url: sim://, slave: 3}}", "1:28: devices.a.slave: unknown key 'slave'; did you mean 'unit'?"),
         (
             "history: {keep: 30d}",
             "1:1: history: unknown key 'history'; choose from devices, include, links, server, units",
         ),
+        ("warnings: [x]", "1:1: warnings: unknown key 'warnings'"),
         ("server: {zzz: 1}", "unknown key 'zzz'; choose from backlog, default_unit, "),
         ("devices: {a b: {url: sim://}}", "1:11: devices.a b: `a b` cannot be a name here: use letters, digits"),
         ("units: {256: {}}", "1:9: units.256: unit ids end at 255"),

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from gateway.config.durations import format_duration, parse_duration
-from gateway.config.scalars import Sentinel, parse_boolean, parse_fraction, parse_integer, parse_sentinel
+from gateway.config.scalars import parse_boolean, parse_fraction, parse_integer, parse_sentinel
 from gateway.config.signals import Signal, parse_signal
 from gateway.config.urls import DeviceUrl, ListenUrl, parse_device_url, parse_listen_url
+from gateway.values import Sentinel
 
 
 @pytest.mark.parametrize(
@@ -182,5 +183,5 @@ def test_a_wrong_signal(text: str, said: str) -> None:
 @pytest.mark.parametrize("value", [[], {}])
 @pytest.mark.parametrize("parse", [parse_boolean, parse_integer, parse_fraction, parse_device_url])
 def test_a_list_or_mapping_is_no_scalar(parse: Any, value: Any) -> None:
-    with pytest.raises(ValueError, match="is a (list|mapping); expected"):
+    with pytest.raises(ValueError, match=r"is a (list|mapping); expected"):
         parse(value)

@@ -12,25 +12,29 @@ from tests.support.config.plants import plant, problems
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("server: {default_unit: ${UNIT}}", '1:25: YAML: did not find expected \',\' or \'}\'; inside [ ] and { } a variable needs quotes: `"${UNIT}"`'),
-        ("a: {unit: %}", '1:11: YAML: a text cannot begin with this character; a text that begins with `%` needs quotes: `"%"`'),
+        ("server: {default_unit: ${UNIT}}", 'inside [ ] and { } a variable needs quotes: `"${UNIT}"`'),
+        ("server: {default_unit: ${UNIT}}", "1:25: YAML: expected `,` or `}`; "),
+        ("a: {unit: %}", '1:11: YAML: a text cannot begin so; a text that begins with `%` needs quotes: `"%"`'),
         ("a: @home", 'a text that begins with `@` needs quotes: `"@home"`'),
         ("server: {listen: [tcp://[::]:502]}", 'a text with [ ] needs quotes: `"tcp://[::]:502"`'),
         ("server: {listen: [::1]}", "a text that begins with `:` needs quotes"),
-        ("server:\n\tlisten: x", "2:1: YAML: a text cannot begin with this character; indent with spaces, not with tabs"),
+        ("server:\n\tlisten: x", "2:1: YAML: a text cannot begin so; indent with spaces, not with tabs"),
         ("a: b: c", "1:5: YAML: unexpected `: `; a text with `: ` in it needs quotes"),
         ("server:\n  a: 1\n   b: 2", "3:5: YAML: unexpected `: `; either the indentation of this line is wrong, or"),
         ("a: 'open\nb: 1", "YAML: a quote is never closed; it was opened in line 1"),
-        ("a: [1, 2\nb: 3", "2:2: YAML: did not find expected ',' or ']'; either a comma is missing, or the `[` opened in line 1"),
-        ("a: *nothing", "1:4: YAML: an alias without its anchor; no `&nothing` stands before it; a text that begins with `*`"),
+        ("a: [1, 2\nb: 3", "2:2: YAML: expected `,` or `]`; either a comma is missing, or the `[`"),
+        ("a: *nothing", "1:4: YAML: an alias without its anchor; no `&nothing` stands before it; a text"),
         ("a: 1\n---\nb: 2", "2:1: YAML: a second document begins; a plant is one document"),
-        ("- a\nb: 1", "2:1: YAML: did not find expected '-' indicator; the indentation of this line is wrong"),
+        (
+            "- a\nb: 1",
+            "2:1: YAML: this does not go on with what stands above it; the indentation of this line is wrong",
+        ),
         ("a: \x01", "1:4: YAML: a control character (U+0001) stands in the text; remove it"),
         ("x-a: !secret b", "1:6: x-a: `!secret`: YAML tags mean nothing here"),
         ("? [a]\n: b", "1:3: a list or mapping cannot be a key"),
         ("x-a: &a {b: *a}", "an anchor contains itself"),
     ],
-)  # fmt: skip
+)
 def test_a_syntax_error_has_a_place_and_a_hint(tmp_path: Path, text: str, said: str) -> None:
     told = problems(tmp_path, text)
     assert any(said in line for line in told), told

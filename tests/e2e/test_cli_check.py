@@ -1,0 +1,138 @@
+"""`gateway check`, `gateway schema` and what every command says about itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.oneshot import gateway
+
+PLANT = """\
+server: {listen: ["tcp://127.0.0.1:5020", "tcp://[::1]:5021"], status: 1/input:100}
+units: {1: {holding: 0..99, input: 0..199}, 7: {coils: [0..9, 20..29]}}
+devices:
+  press:
+    url: tcp://192.168.1.10
+    unit: 3
+    poll: [{read: holding:0..9, to: holding:0, every: 500ms}]
+    tags:
+      pressure: {at: holding:60, type: float32, order: CDAB, unit: bar, every: 2s, to: input:0}
+      "[red]level": {at: 40021, type: int16, as: float32, to: 1/input:10, description: Tank 3}
+  away: {enabled: false, url: "sim://", tags: {x: {at: holding:0, type: uint16, to: input:50}}}
+"""
+
+
+def check(directory: Path, yaml: str, *arguments: str, code: int = 0) -> tuple[str, str]:
+    """Standard output and standard error of `gateway check`, which ends with `code`."""
+    path = directory / "plant.yaml"
+    path.write_text(yaml, encoding="utf-8")
+    result = gateway("check", str(path), *arguments)
+    assert result.returncode == code, result.stderr
+    return result.stdout, result.stderr
+
+
+def row(output: str, first: str) -> list[str]:
+    """The cells of the table row that begins with `first`."""
+    rows = ([cell.strip() for cell in line.strip("│|").split("│")] for line in output.splitlines())
+    return next(cells for cells in rows if cells[0] == first)
+
+
+def test_a_good_plant_is_summed_up(tmp_path: Path) -> None:
+    output, errors = check(tmp_path, PLANT)
+    assert errors == ""
+    assert "listens on tcp://127.0.0.1:5020, tcp://[::1]:5021" in output
+    assert row(output, "1") == ["1", "-", "-", "0..99", "0..199"]
+    assert row(output, "7") == ["7", "0..9, 20..29", "-", "-", "-"]
+    assert row(output, "press")[:6] == ["press", "tcp://192.168.1.10:502", "3", "1", "2", "500ms, 1s, 2s"]
+    assert row(output, "away")[-1] == "disabled"
+    assert "pressure" not in output
+
+
+def test_tags_are_listed_with_both_notations_and_their_place(tmp_path: Path) -> None:
+    output, _ = check(tmp_path, PLANT, "--tags")
+    found = [line for line in output.splitlines() if "pressure" in line]
+    assert [cell.strip() for cell in found[0].strip("│").split("│")] == [
+        "press",
+        "pressure",
+        "holding:60 (400061)",
+        "float32",
+        "CDAB",
+        "bar",
+        "2s",
+        "1/input:0 (300001)",
+    ]
+    assert "[red]level" in output, "a name is no markup"
+    assert "int16 as float32" in output
+
+
+def test_json_has_it_all(tmp_path: Path) -> None:
+    output, _ = check(tmp_path, PLANT, "--json")
+    told = json.loads(output)
+    assert told["ok"] is True
+    assert told["units"]["7"]["coils"] == ["0..9", "20..29"]
+    assert told["devices"]["press"]["intervals_s"] == [0.5, 1.0, 2.0]
+    assert told["tags"][1]["to"] == "1/input:10 (300011)"
+
+
+def test_every_mistake_stands_on_a_line_with_its_place(tmp_path: Path) -> None:
+    yaml = "devices:\n  press:\n    ulr: sim://\n    tags:\n      level: {at: holding:1, type: flot32}\n"
+    output, errors = check(tmp_path, yaml, code=2)
+    assert output == ""
+    path = tmp_path / "plant.yaml"
+    assert any(line.startswith(f"{path}:3:5: devices.press.ulr: ") for line in errors.splitlines())
+    assert any(line.startswith(f"{path}:5:36: devices.press.tags.level.type: ") for line in errors.splitlines())
+
+
+def test_mistakes_as_json(tmp_path: Path) -> None:
+    output, errors = check(tmp_path, "srver: {}\n", "--json", code=2)
+    (problem,) = json.loads(output)["problems"]
+    assert (problem["line"], problem["column"], problem["path"]) == (1, 1, "srver")
+    assert errors == ""
+
+
+def test_warnings_are_shown_and_do_not_fail(tmp_path: Path) -> None:
+    yaml = "devices: {press: {url: 'sim://', tags: {x: {at: 'holding:40101', type: int16}}}}"
+    output, errors = check(tmp_path, yaml)
+    assert errors.startswith("warning: ")
+    assert "holding:100" in errors
+    assert output.endswith("ok\n")
+
+
+@pytest.mark.parametrize("path", ["none.yaml", "."])
+def test_a_file_that_cannot_be_read_is_told(path: str) -> None:
+    result = gateway("check", path)
+    assert result.returncode == 2
+    assert path in result.stderr
+
+
+def test_the_schema_is_json() -> None:
+    result = gateway("schema")
+    assert result.returncode == 0
+    assert {"server", "units", "links", "devices"} <= json.loads(result.stdout)["properties"].keys()
+
+
+@pytest.mark.parametrize("command", [(), ("check",), ("schema",), ("simulate",), ("read",), ("write",)])
+def test_help_has_two_examples_and_the_exit_codes(command: tuple[str, ...]) -> None:
+    result = gateway(*command, "--help")
+    assert result.returncode == 0
+    examples = result.stdout.split("Examples:")[1].split("\n\n")
+    assert all(example.strip().startswith(" ".join(("gateway", *command))) for example in examples[1:3])
+    assert "Exit codes: 0" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ((), "Usage: gateway"),
+        (("--simulate",), "--config plant.yaml"),
+        (("--config", "x.yaml", "check", "x.yaml"), "do not go with `check`"),
+        (("--config", "x.yaml", "--log-format", "xml"), "text nor json"),
+        (("chek", "x.yaml"), "chek"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2(arguments: tuple[str, ...], hint: str) -> None:
+    result = gateway(*arguments)
+    assert result.returncode == 2
+    assert hint in result.stdout + result.stderr
