@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "fuzz",
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "400")),
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "250")),
     deadline=None,  # a loaded machine is no bug
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],

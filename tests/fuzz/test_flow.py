@@ -103,7 +103,7 @@ FULL_IN_THE_SECOND_TURN = [("segment", [(SMALL, 512), (LARGE, 300)], 0), ("segme
 @given(steps=steps, half_closes=st.booleans())
 @example(steps=FULL_IN_THE_SECOND_TURN, half_closes=False)
 @example(steps=FULL_IN_THE_SECOND_TURN, half_closes=True)
-@settings(max_examples=60)
+@settings(max_examples=settings().max_examples // 4)
 def test_whenever_a_transport_is_full_nothing_more_is_read_and_every_answer_comes_in_order(
     gateway: Gateway, steps: list[Any], half_closes: bool
 ) -> None:

@@ -54,7 +54,7 @@ noise = st.one_of(
 
 
 @given(parts=st.lists(st.one_of(good, good, repeated), max_size=4), end=noise, at=cuts)
-@settings(max_examples=100)
+@settings(max_examples=settings().max_examples // 3)
 def test_any_stream_is_answered_as_the_core_answers_its_frames(
     port: int, units: Sequence[Unit], parts: list[bytes], end: bytes, at: list[int]
 ) -> None:
