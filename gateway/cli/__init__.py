@@ -5,6 +5,7 @@ What a command needs is imported when it runs: the gateway itself starts without
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 from pathlib import Path
@@ -78,8 +79,10 @@ def run(
         raise typer.Exit(2)
     if log_format not in ("text", "json"):
         raise typer.BadParameter(f"'{log_format}' is neither text nor json", context, param_hint="--log-format")
+    gc.disable()  # imports make objects by the ten thousand, none of them garbage: a tenth of the start-up time
     from gateway import app as gateway_app
 
+    gc.enable()
     raise typer.Exit(
         gateway_app.run(config, simulate=simulate, listen=listen or (), log_format=log_format, verbose=verbose)
     )

@@ -126,10 +126,19 @@ def _print(config: Config, summary: dict[str, Any], *, with_tags: bool) -> None:
         devices.add_row(name, *(str(column) for column in columns))
     console.print(devices)
     if with_tags:
-        tags = table("tags", "device", "tag", "at", "type", "order", "unit", "every", "served at")
-        for tag in _tags(config):
-            kind = tag["type"] if tag["as"] is None else f"{tag['type']} as {tag['as']}"
-            every, to = format_duration(tag["every_s"]), tag["to"] or "-"
-            tags.add_row(tag["device"], tag["tag"], tag["at"], kind, tag["order"], tag["unit"] or "", every, to)
-        console.print(tags)
+        _print_tags(config)
     console.print("ok")
+
+
+def _print_tags(config: Config) -> None:
+    """A line for each, in columns; no rich table, which takes seconds for the thousands that a plant may have."""
+    from gateway.config.durations import format_duration
+
+    rows = [("device", "tag", "at", "type", "order", "every", "served at", "unit")]
+    for tag in _tags(config):
+        kind = tag["type"] if tag["as"] is None else f"{tag['type']} as {tag['as']}"
+        every, to, unit = format_duration(tag["every_s"]), tag["to"] or "-", tag["unit"] or ""
+        rows.append((tag["device"], tag["tag"], tag["at"], kind, tag["order"], every, to, unit))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())

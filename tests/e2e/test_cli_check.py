@@ -52,17 +52,9 @@ def test_a_good_plant_is_summed_up(tmp_path: Path) -> None:
 
 def test_tags_are_listed_with_both_notations_and_their_place(tmp_path: Path) -> None:
     output, _ = check(tmp_path, PLANT, "--tags")
-    found = [line for line in output.splitlines() if "pressure" in line]
-    assert [cell.strip() for cell in found[0].strip("│").split("│")] == [
-        "press",
-        "pressure",
-        "holding:60 (400061)",
-        "float32",
-        "CDAB",
-        "bar",
-        "2s",
-        "1/input:0 (300001)",
-    ]
+    assert next(line for line in output.splitlines() if "pressure" in line).split() == (
+        ["press", "pressure", "holding:60", "(400061)", "float32", "CDAB", "2s", "1/input:0", "(300001)", "bar"]
+    )
     assert "[red]level" in output, "a name is no markup"
     assert "int16 as float32" in output
 
