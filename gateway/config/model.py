@@ -50,7 +50,7 @@ STALE_INTERVALS = 3
 class Section(BaseModel):
     """Frozen, and strict about unknown keys. The docstring under a key is its description in the JSON Schema."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -6,11 +6,16 @@ It describes what YAML's own typing makes of a file (a reference is a number the
 
 from __future__ import annotations
 
+import ast
+import functools
+import inspect
+import itertools
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from gateway.config import model
 from gateway.config.durations import format_duration
 from gateway.config.model import Config, Device, Identity, Link, Poll, Server, Tag, Unit
 from gateway.config.scalars import one_or_many
@@ -53,6 +58,22 @@ def json_schema() -> dict[str, Any]:
     }
 
 
+@functools.cache
+def _docstrings() -> dict[tuple[str, str], str]:
+    """The docstring under each attribute of the model, by section and attribute.
+
+    Read from the source here, because pydantic would do it for every class at every start of the gateway.
+    """
+    found = {}
+    for section in ast.parse(inspect.getsource(model)).body:
+        if isinstance(section, ast.ClassDef):
+            for attribute, below in itertools.pairwise(section.body):
+                match attribute, below:
+                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                        found[section.name, name] = inspect.cleandoc(text)
+    return found
+
+
 _SECTIONS: tuple[type[BaseModel], ...] = (Server, Identity, Unit, Link, Device, Poll, Tag)
 
 
@@ -66,11 +87,12 @@ class _Generator(GenerateJsonSchema):
 def _finish(section: type[BaseModel], schema: dict[str, Any]) -> None:
     """Puts the properties of one section into the form that editors like."""
     schema.pop("title", None)
+    docstrings = _docstrings()
     properties = schema["properties"]
     for name, field in section.model_fields.items():
         key = field.alias or name
         given = properties[key]
-        description = given.pop("description", None) or field.description
+        description = given.pop("description", None) or docstrings.get((section.__name__, name))
         given.pop("title", None)
         if "$ref" in given:
             continue
