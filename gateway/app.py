@@ -74,6 +74,7 @@ class Gateway:
         self.links: dict[str, Link] = {}
         self.devices: dict[str, Device] = {}
         self.jobs: list[Job] = []
+        self.turns: list[Turn] = []
         self._status_ticks: dict[str, Tick | None] = {}
         self._own_status_tick: Tick | None = None
         self._started_s = clock.now()
@@ -206,7 +207,9 @@ class Gateway:
             tasks = [group.create_task(link.run(), name=link.name) for link in self.links.values()]
             tasks.append(group.create_task(self._judge_every_second(), name="freshness"))
             for job in self.jobs:
-                self.wheel.add(Turn(job.block.every_s, job.poll))
+                turn = Turn(job.block.every_s, job.poll)
+                self.turns.append(turn)
+                self.wheel.add(turn)
             log.info("gateway %s is running: %s", __version__, _summary(self.config, len(self.jobs)))
             try:
                 await stop.wait()
@@ -216,6 +219,17 @@ class Gateway:
                 await self.server.close()
                 for task in tasks:
                     task.cancel()
+
+    def summary(self) -> str:
+        """What was done since the start, in one line."""
+        ours, links = self.counters, [link.counters for link in self.links.values()]
+        return (
+            f"{ours.requests} requests of {ours.connections} clients answered, {ours.exceptions} with an exception; "
+            f"{ours.refused_connections} clients refused, {ours.broken} closed for a broken stream; "
+            f"{sum(turn.runs for turn in self.turns)} polls, {sum(turn.skipped for turn in self.turns)} skipped; "
+            f"{sum(link.timeouts for link in links)} time-outs, {sum(link.late for link in links)} late answers, "
+            f"{sum(link.losses for link in links)} connections to devices lost"
+        )
 
     async def _judge_every_second(self) -> None:
         """What grows old is told although nobody asks."""
@@ -356,7 +370,7 @@ async def _main(config: Config, listen: Sequence[ListenUrl], *, simulate: bool) 
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at by every collection
         await gateway.run(stop, listen)
-    log.info("gateway stopped")
+    log.info("gateway stopped: %s", gateway.summary())
 
 
 @contextlib.contextmanager

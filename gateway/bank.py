@@ -310,10 +310,6 @@ class Bank:
         """What is defined: by the table's word, (first, stop) in order."""
         return {table.word: list(self._areas[table].ranges) for table in Table}
 
-    def get_registers(self, table: Table, first: int, count: int) -> bytes:
-        """The wire bytes as they lie, readable or not."""
-        return bytes(self._areas[table].memory[2 * first : 2 * (first + count)])
-
 
 def _nothing() -> None:
     """Nobody holds standing answers."""

@@ -53,32 +53,21 @@ class DeviceRefused(GatewayError):
 class LinkError(GatewayError):
     """No usable answer from the device; clients get 0x0B (0x0A for LinkBusy)."""
 
-    label = "failed"
-    """One or two words for counters and log lines."""
-
 
 class LinkDown(LinkError):
     """Not connected, or the connection was lost before the answer came."""
-
-    label = "not connected"
 
 
 class LinkBusy(LinkError):
     """The link's queue is full."""
 
-    label = "queue full"
-
 
 class RequestTimeout(LinkError):
     """Sent, and not answered in time, the retries included."""
 
-    label = "time-out"
-
 
 class MalformedResponse(LinkError):
     """An answer that does not fit its request; the connection was closed, the stream may be out of step."""
-
-    label = "malformed answer"
 
 
 class Refused(Exception):

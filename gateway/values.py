@@ -202,11 +202,6 @@ def _text(raw: bytes) -> str:
     return raw.split(b"\0", 1)[0].rstrip(b" ").decode("utf-8", "replace")
 
 
-def to_raw(tag: Tag, value: Number) -> Fraction:
-    """The inverse of scale and offset, exact, not rounded: what the device's number would have to be."""
-    return (Fraction(value) - tag.offset) / tag.scale
-
-
 def round_half_away(number: Number | Fraction) -> int:
     """2.5 is 3, -2.5 is -3: as engineers round."""
     exact = abs(Fraction(number))

@@ -9,12 +9,10 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-HEADER_SIZE: Final = 7
 MIN_LENGTH: Final = 2
 """The least value of the length field: unit id and function code."""
 MAX_LENGTH: Final = 254
 """The most: unit id and a PDU of 253 bytes."""
-MAX_FRAME_SIZE: Final = 6 + MAX_LENGTH
 
 Frame = tuple[int, int, bytes]
 """Transaction id, unit id, PDU."""

@@ -59,7 +59,6 @@ class Job:
         self._submit = submit
         self._freshness = freshness
         self._stale_s = stale_s
-        self._size = (block.count + 7) // 8 if block.table.is_bits else 2 * block.count
         self._raw: RawSink | None = None
         self._tags: Sequence[TagSink] = ()
         self._decode: Callable[[bytes], tuple[Any, ...]] | None = None

@@ -315,6 +315,7 @@ class Link:
             return MAX_RETRY_S
         self.connected(carrier)
         await self._gone.wait()
+        self.counters.losses += 1
         return MAX_RETRY_S
 
     def connected(self, carrier: Carrier) -> None:
@@ -368,7 +369,6 @@ class Link:
             return
         self._carrier = None
         self.up = False
-        self.counters.losses += 1
         for timer in (self._timer, self._quiet_timer):
             if timer is not None:
                 timer.cancel()

@@ -156,6 +156,8 @@ CASES = [
     case("23: writing 129 in two bytes is a bad value, no wrapping", "17 0000 0001 0000 0081 02 0000", VALUE),
     case("23: an odd byte count is a bad value", "17 0000 0001 0000 0001 03 000000", VALUE),
     case("23: byte count 4 with one register is a bad value", "17 0000 0001 0000 0002 04 0000", VALUE),
+    case("23: byte count 4 for one register is a bad value", "17 0000 0001 0000 0001 04 0000", VALUE),
+    case("23: byte count 0 for one register is a bad value", "17 0000 0001 0000 0001 00 0000", VALUE),
     case("23: byte count 2 with two registers is a bad value", "17 0000 0001 0000 0001 02 0000 0000", VALUE),
     case("23: a wrong byte count at a bad address is a bad value", "17 4000 0001 4000 0001 04 0000 0000", VALUE),
     case("23: no byte count is too short", "17 0000 0001 0000 0001", VALUE),

@@ -322,7 +322,7 @@ def fill(gateway: Running, deaf: Wire) -> int:
             steady = steady + 1 if left and left == before else 0
             if not left:
                 with contextlib.suppress(BlockingIOError):
-                    sent += deaf.socket.send(BLOCK[sent % len(BLOCK) :][: 1000 + sent % 7919])
+                    sent += deaf.socket.send(BLOCK[sent % len(BLOCK) :][: 1000 + sent % 4999])
             for _ in range(10):
                 assert other.ask(READ) == ANSWER
             assert sent < ENOUGH, "a client that does not read is not paused"

@@ -21,7 +21,6 @@ from gateway.values import (
     registers_decoder,
     reorder,
     round_half_away,
-    to_raw,
 )
 
 
@@ -151,11 +150,3 @@ def test_every_integer_survives_the_way_out_and_back(type_: str, order: str, dat
     assert wire is not None
     assert reorder(reorder(wire, order), order) == wire
     assert value_of(tag(type_, order=order), wire.hex()) == value
-
-
-@given(st.integers(-(2**15), 2**15 - 1), st.sampled_from(["0.1", "0.01", "3", "-0.5"]), st.integers(-100, 100))
-def test_scaling_back_gives_the_raw_number(raw: int, scale: str, offset: int) -> None:
-    one = tag("int16", scale=Fraction(scale), offset=Fraction(offset))
-    value = from_raw(one)(raw)
-    assert isinstance(value, int | float)
-    assert round_half_away(to_raw(one, value)) == raw
