@@ -32,6 +32,9 @@ MAX_FRAMES_PER_TURN = 512
 READ_SIZE = 16 * 1024
 """Plain asyncio would take a 256 KiB buffer for every read, which costs more than answering it."""
 
+LAST_ANSWERS_S = 5.0
+"""How long a client that is leaving may take to fetch its last answers; its place must not stay taken for ever."""
+
 LINES_PER_MINUTE = 120
 """Log lines about clients coming and going; a client that reconnects for every request must not fill the disk."""
 
@@ -158,7 +161,7 @@ class Connection(asyncio.Protocol):
             counters.broken += 1
             self._rest = b""
             server.say("client %s: %s; closing the connection", self.peer, broken)
-            transport.close()
+            self._finish(transport)
         elif requests >= MAX_FRAMES_PER_TURN:
             self._yield(transport)
 
@@ -181,7 +184,7 @@ class Connection(asyncio.Protocol):
             if self._busy or self._paused:
                 return
         if self._eof:
-            transport.close()
+            self._finish(transport)
         else:
             transport.resume_reading()
 
@@ -198,7 +201,15 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """A client may close its sending side and still wants the answers to what it asked."""
         self._eof = True
-        return self._busy  # False: the transport closes itself once all is written
+        if not self._busy and self._transport is not None:
+            self._finish(self._transport)
+        return True  # the transport stays open until `_finish`
+
+    def _finish(self, transport: asyncio.Transport) -> None:
+        """Close when the last answers are written, or in LAST_ANSWERS_S when nobody fetches them."""
+        transport.close()
+        if transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(LAST_ANSWERS_S, transport.abort)
 
     def close(self) -> None:
         """Nothing more is read. What is on its way in the system arrives; what the client did not fetch is dropped."""

@@ -24,18 +24,15 @@ def cached(version: str) -> Path:
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gateway-tests"
     home = base / f"modbus-serial-{version}"
     if not home.exists():
+        npm = require("npm")
         base.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=base))
-        fetch = subprocess.run(
-            [require("npm"), "install", *QUIETLY, "--prefix", str(fresh), f"modbus-serial@{version}"],
-            capture_output=True,
-            text=True,
-            timeout=50,
-            check=False,
-        )
-        if fetch.returncode:
+        fetch = [npm, "install", *QUIETLY, "--prefix", str(fresh), f"modbus-serial@{version}"]
+        try:
+            subprocess.run(fetch, capture_output=True, text=True, timeout=50, check=True)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             shutil.rmtree(fresh)
-            missing(f"modbus-serial {version} from npm ({fetch.stderr.strip().splitlines()[-1:]})")
+            missing(f"modbus-serial {version} from npm ({error})")
         try:
             fresh.rename(home)
         except OSError:  # another run was faster

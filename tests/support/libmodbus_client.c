@@ -1,12 +1,12 @@
 /* A libmodbus client that uses everything libmodbus can and checks every value it gets back.
  *
- *     cc libmodbus_client.c -o client $(pkg-config --cflags --libs libmodbus) && ./client PORT
+ *     cc libmodbus_client.c -o client -lmodbus && ./client PORT
  *
  * One line per check, `ok SENTENCE` or `not ok SENTENCE: what was there`; exit status 1 when any is not ok. libmodbus
  * itself checks header, function, byte counts and echoes of every answer.
  */
 #include <errno.h>
-#include <modbus.h>
+#include <modbus/modbus.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

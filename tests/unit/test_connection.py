@@ -1,0 +1,92 @@
+"""One connection on a real socket pair with small buffers: what becomes of a client that leaves without reading."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from gateway.bank import Bank
+from gateway.clock import now
+from gateway.front.counters import Counters
+from gateway.front.freshness import Freshness
+from gateway.front.units import Units
+from gateway.modbus.spec import Table
+from gateway.serving import server as serving
+from tests.support.needs import require_module
+from tests.support.wire import adu, hexed
+
+READ_MOST = adu(1, 1, hexed("03 0000 007D"))
+UNFETCHED = 60
+"""Answers of 259 bytes: more than the small socket buffers take, less than where a transport stops its writer."""
+
+
+def make_server() -> serving.Server:
+    units = Units({1: Bank({Table.HOLDING: [(0, 1000)]})}, 1, "gateway_path")
+    return serving.Server(
+        units, Freshness(now), Counters(), max_connections=10, idle_timeout_s=0.0, keepalive_s=0.0, backlog=1
+    )
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
+    """Runs a coroutine on either loop."""
+    if request.param == "asyncio":
+        return asyncio.run
+    require_module("uvloop")
+    import uvloop
+
+    return uvloop.run  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("ending", ["garbage", "half-close"])
+def test_a_client_that_leaves_without_fetching_its_answers_loses_its_place_in_time(
+    ending: str, run: Callable[[Coroutine[Any, Any, None]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "LAST_ANSWERS_S", 0.2)
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
+        theirs.setblocking(False)
+        server = make_server()
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_accepted_socket(lambda: serving.Connection(server), ours)
+        async with asyncio.timeout(5.0):
+            await loop.sock_sendall(theirs, READ_MOST * UNFETCHED)
+            while server.counters.requests < UNFETCHED:
+                await asyncio.sleep(0)
+            assert transport.get_write_buffer_size() > 0
+            assert server.counters.clients == 1
+            if ending == "garbage":
+                await loop.sock_sendall(theirs, b"\xff" * 20)
+            else:
+                theirs.shutdown(socket.SHUT_WR)
+            while server.counters.clients:
+                await asyncio.sleep(0.01)
+        theirs.close()
+
+    run(main())
+
+
+def test_a_client_that_leaves_and_fetches_gets_every_answer(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
+        theirs.setblocking(False)
+        server = make_server()
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: serving.Connection(server), ours)
+        async with asyncio.timeout(5.0):
+            await loop.sock_sendall(theirs, READ_MOST * UNFETCHED)
+            theirs.shutdown(socket.SHUT_WR)
+            size = 0
+            while data := await loop.sock_recv(theirs, 4096):
+                size += len(data)
+        assert size == UNFETCHED * 259
+        theirs.close()
+
+    run(main())
