@@ -11,8 +11,11 @@ import contextlib
 import functools
 import gc
 import logging
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -46,6 +49,12 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 """It could not listen, or a bug ended it."""
 EXIT_CONFIG = 2
+
+SPARE_FILES = 50
+"""Listeners, the log, the loop's own, look-ups."""
+
+LAST_THREADS_S = 2.0
+"""How long the end waits for threads that cannot be cancelled: a name server that does not answer."""
 
 MAX_NAMES = 4
 """Devices named in a line about their link."""
@@ -84,7 +93,7 @@ class Gateway:
         self.banks = _banks(config, planned.values())
         spans = _claim(self.banks, (place for blocks in planned.values() for b in blocks for place in b.placements()))
         self._install_functions()
-        self.units = Units(self.banks, config.server.default_unit, config.server.unknown_unit)
+        self.units = Units(self.banks, config.server.default_unit, config.server.unknown_unit, config.units)
         for name, blocks in planned.items():
             self._add_device(name, blocks, spans)
         self._name_links()
@@ -123,9 +132,10 @@ class Gateway:
 
         def link_changed(up: bool) -> None:
             device.review()
-            if up:  # what could not be read meanwhile is read now, not at its next turn
+            if up:  # what could not be read meanwhile is read now, the rest at its turn
                 for job in added:
-                    job.poll()
+                    if not job.is_good:
+                        job.poll()
 
         link.on_change.append(link_changed)
 
@@ -367,10 +377,47 @@ async def _main(config: Config, listen: Sequence[ListenUrl], *, simulate: bool) 
     stop = asyncio.Event()
     with stopped_by_signals(stop):
         gateway = build(config, simulate=simulate)
+        allow_open_files(config.server.max_connections + 2 * len(config.devices) + SPARE_FILES)
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at by every collection
         await gateway.run(stop, listen)
     log.info("gateway stopped: %s", gateway.summary())
+    end_within(LAST_THREADS_S)
+
+
+def end_within(seconds: float) -> None:
+    """End the process with EXIT_OK though a thread hangs; in order if it ends in time."""
+
+    def end() -> None:
+        log.warning("a look-up of a name still hangs: ending without it")
+        time.sleep(0.1)  # for that line
+        os._exit(EXIT_OK)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
+def allow_open_files(wanted: int) -> None:
+    """Raise the limit of open files as far as we may; one line when it is below what the configuration allows."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if soft < wanted:
+            log.warning(
+                "the system allows %d open files, max_connections and devices want %d: raise the limit (systemd: "
+                "LimitNOFILE=%d) or lower server.max_connections",
+                soft,
+                wanted,
+                wanted,
+            )
 
 
 @contextlib.contextmanager

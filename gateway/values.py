@@ -227,7 +227,7 @@ def encode(type_name: str, value: Value | Fraction, order: str = "ABCD", registe
     else:
         if isinstance(value, float) and not math.isfinite(value):
             return None
-        whole = value if isinstance(value, int) else round_half_away(value)
+        whole = int(value) if isinstance(value, int) else round_half_away(value)  # int of a bool prints as 0 or 1
         assert kind.low is not None
         assert kind.high is not None
         if not kind.low <= whole <= kind.high:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -88,8 +89,18 @@ def run(
     )
 
 
+def _open_standard_streams() -> None:
+    """A supervisor may start us with 0, 1 or 2 closed; the next socket must not get that number and the log's lines."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number there is
+
+
 def main() -> None:
     """The entry point."""
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a unit such as °C must not end a command on a console without it

@@ -146,6 +146,12 @@ def _tag_count(tag: Tag, target: Address, path: KeyPath, findings: Findings) -> 
     source = tag.at
     if tag.as_ is None and tag.type == "bool":
         kind = "bool"
+    elif tag.as_ == "bool" and tag.type != "bool":
+        findings.error(
+            (*path[:-1], "as"),
+            f"{tag.type} is no bool; a bit of it is written `at: {tag.at.table.word}:{tag.at.first}.0`",
+        )
+        return None
     elif tag.type == "string" and tag.as_ not in (None, "raw"):
         findings.error((*path[:-1], "as"), f"a string is no {tag.as_}; remove the key, or write `as: raw`")
         return None

@@ -9,7 +9,7 @@ from gateway.config.model import Device, Poll, Tag
 from gateway.config.signals import parse_signal
 from gateway.config.tree import Findings, KeyPath
 from gateway.modbus.spec import ADDRESSES
-from gateway.values import TYPES
+from gateway.values import TYPES, encode
 
 _NO_NUMBER = ("bool", "string")
 
@@ -120,6 +120,8 @@ def _check_number(tag: Tag, path: KeyPath, findings: Findings) -> None:
                 findings.error(
                     here, f"{tag.type} never is {value}, only {limits}; sentinels are compared before scaling"
                 )
+        elif kind.is_float and encode(tag.type, value) is None:
+            findings.error(here, f"{tag.type} never is {float(value):g}")
 
 
 def _check_signal(text: str, kind: str, path: KeyPath, findings: Findings) -> None:

@@ -80,6 +80,10 @@ def _split(text: str, schemes: tuple[str, ...]) -> tuple[str, str]:
     return scheme, rest
 
 
+MAX_LABEL_SIZE = 63
+"""Of a part of a host name (RFC 1035 2.3.4); the resolver would fail on a longer one."""
+
+
 def _host_and_port(text: str, rest: str) -> tuple[str, int]:
     rest = rest.removesuffix("/")
     for mark, what in (("?", "settings behind `?`"), ("/", "path"), ("@", "user")):
@@ -95,6 +99,10 @@ def _host_and_port(text: str, rest: str) -> tuple[str, int]:
             raise ValueError(f"`{text}`: in brackets stands an IPv6 address, such as `tcp://[::1]:502`")
     elif not _HOST.fullmatch(host):
         raise ValueError(f"`{text}` has no host; write `tcp://HOST:PORT`")
+    elif any(not 1 <= len(label) <= MAX_LABEL_SIZE for label in host.removesuffix(".").split(".")):
+        raise ValueError(
+            f"`{text}`: `{host}` is no host name: each part between dots has 1..{MAX_LABEL_SIZE} characters"
+        )
     if port is None:
         return host, DEFAULT_PORT
     if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or int(port) > 65535:

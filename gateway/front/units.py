@@ -7,7 +7,7 @@ plan holds until some part of the image loses its value: then all are forgotten,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from gateway.bank import Bank
 from gateway.interfaces import Plan, Unit
@@ -41,12 +41,14 @@ class Units:
 
     __slots__ = ("plans", "slots")
 
-    def __init__(self, units: Mapping[int, Unit], default_unit: int, unknown_unit: str) -> None:
-        """Unit ids 0 and 255 mean `default_unit` unless `units` names them."""
+    def __init__(
+        self, units: Mapping[int, Unit], default_unit: int, unknown_unit: str, named: Collection[int] = ()
+    ) -> None:
+        """Unit ids 0 and 255 mean `default_unit` unless `named`, the keys of the configuration's `units`, has them."""
         absent: Unit = Absent(UNKNOWN_UNIT_CODES[unknown_unit])
         self.slots: list[Unit] = [units.get(unit_id, absent) for unit_id in range(256)]
         for unit_id in DIRECT_UNIT_IDS:
-            if unit_id not in units:
+            if unit_id not in named:
                 self.slots[unit_id] = self.slots[default_unit]
         self.plans: dict[bytes, Plan] = {}
         for bank in self.banks():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import math
 import struct
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -87,6 +88,12 @@ class Device:
         if code:
             self.last_exception = code
 
+    def expired(self) -> None:
+        """A block has grown too old; of a device that never answered this is said here, for its state stays waiting."""
+        if self.state is State.WAITING and not self._told_stale:
+            self._told_stale = True
+            log.warning("device %s: no good read yet%s", self.name, f" ({self.last_error})" if self.last_error else "")
+
     def review(self, *, told: bool = False) -> None:
         """Work out the state anew: a block, or the link, has changed. `told`: the log has the cause already."""
         state = self._state()
@@ -98,7 +105,7 @@ class Device:
             log.warning("device %s: stale%s", self.name, f" ({self.last_error})" if self.last_error else "")
         elif state is State.GOOD and self._told_stale:
             self._told_stale = False
-            log.info("device %s: good again", self.name)
+            log.info("device %s: good", self.name)
         else:  # the first read at start, or what the link has told
             log.debug("device %s: %s", self.name, state.name.lower())
         self._on_change()
@@ -108,13 +115,13 @@ class Device:
             return State.DISABLED
         if not self._link.up:
             return State.WAITING if self._link.trouble == CONNECTING else State.DOWN
-        if any(job.stale for job in self.jobs):
-            return State.STALE
-        return State.GOOD if self.good_requests else State.WAITING
+        if not self.good_requests:
+            return State.WAITING
+        return State.STALE if any(job.stale for job in self.jobs) else State.GOOD
 
     def status(self, now_s: float) -> bytes:
         """The eight registers at `now_s`: state, age, last exception, failures in a row, good and failed requests."""
-        age_s = now_s - min((job.good_s for job in self.jobs), default=now_s)
+        age_s = now_s - min((job.good_s for job in self.jobs), default=-math.inf)
         return _STATUS.pack(
             self.state,
             int(min(max(age_s, 0.0), _MOST)),

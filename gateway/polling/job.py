@@ -84,6 +84,11 @@ class Job:
         self._submit(self.request)
         return True
 
+    @property
+    def is_good(self) -> bool:
+        """The last poll was good, and its values are not too old."""
+        return self.good_time_ns > 0 and not self.error and not self.stale
+
     def trouble(self) -> tuple[Quality, str]:
         """The quality all its values share, and why."""
         if self._refused:
@@ -123,7 +128,12 @@ class Job:
         if self._decode is not None:
             for sink, raw in zip(self._tags, self._decode(data), strict=True):
                 if raw != sink.raw:
-                    sink.take(raw)
+                    try:
+                        sink.take(raw)
+                    except Exception:  # our bug: this tag has no value, the others of the block live on
+                        if not sink.is_faulty:
+                            log.exception("device %s: bug in the gateway with a tag", self.device.name)
+                        sink.fail()
 
     def _recovered(self) -> None:
         if self._refused:
@@ -141,7 +151,8 @@ class Job:
         if code not in REFUSALS or code == self._refused:
             return
         self._refused = code
-        log.warning("device %s: %s is %s", self.device.name, self._where(), self.error)
+        hint = self._gap_hint() if code == spec.ILLEGAL_ADDRESS else ""
+        log.warning("device %s: %s is %s%s", self.device.name, self._where(), self.error, hint)
         self._forget()
         self.expires_s = math.inf
         if self._raw is not None:
@@ -161,11 +172,22 @@ class Job:
         for sink in self._tags:
             sink.lose()
         self.device.review()
+        self.device.expired()
 
     def _forget(self) -> None:
         self._last = None
         for sink in self._tags:
             sink.forget()
+
+    def _gap_hint(self) -> str:
+        """A refused block may be one that has registers nobody asked for."""
+        stop = self.block.first
+        for tag in self.block.tags:
+            if tag.first > stop:
+                gap = self.block.table.describe(stop, tag.first - stop)
+                return f"; {gap} is read only to save a request: max_gap: 0 leaves it out"
+            stop = max(stop, tag.stop)
+        return ""
 
     def _where(self) -> str:
         return self.block.table.describe(self.block.first, self.block.count)

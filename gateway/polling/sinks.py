@@ -87,6 +87,8 @@ class TagSink:
         self._convert = from_raw(tag)
         self._deadband = tag.deadband
         self._lost = True
+        self.is_faulty = False
+        """A bug of ours has hit it once."""
 
     def take(self, raw: Any) -> None:
         """A raw value that differs from the last."""
@@ -107,6 +109,11 @@ class TagSink:
         point.changes += 1
         if self._target is not None:
             self._target.filled()
+
+    def fail(self) -> None:
+        """Our bug while taking a value: there is none."""
+        self.is_faulty = True
+        self._no_value("bug in the gateway")
 
     def _no_value(self, cause: str) -> None:
         self._point.cause = cause

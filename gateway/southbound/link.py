@@ -13,9 +13,11 @@ without waiting. No task per request either: callbacks, and one timer for all ti
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import math
 import random
+import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -40,6 +42,9 @@ MAX_RETRY_S = 1.5
 """After a refused or lost connection: the host is there, the device returns any moment."""
 MAX_RETRY_SILENT_S = 30.0
 """After a connect that nobody answered."""
+_BUG = "a bug in the gateway"
+MAX_TRACEBACKS = 10
+"""A bug that every answer meets must not fill the disk."""
 JITTER = 0.2
 """Up to this part of a delay is left out at random, so that many links do not knock at once."""
 
@@ -76,7 +81,7 @@ class Settings:
 class Counters:
     """What happened on a link since the start."""
 
-    __slots__ = ("answers", "connects", "foreign", "late", "losses", "malformed", "requests", "timeouts")
+    __slots__ = ("answers", "connects", "faults", "foreign", "late", "losses", "malformed", "requests", "timeouts")
 
     def __init__(self) -> None:
         self.requests = 0
@@ -89,6 +94,8 @@ class Counters:
         self.malformed = 0
         self.connects = 0
         self.losses = 0
+        self.faults = 0
+        """Our bugs."""
 
     def snapshot(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -130,6 +137,8 @@ class Link:
         self._resting: dict[int, float] = {}
         self._tid = 0
         self._timeouts_in_row = 0
+        self._silent_units: set[int] = set()
+        """Those that have not answered since the last answer of anybody."""
         self._quiet_until_s = 0.0
         self._quiet_timer: Timer | None = None
         self._timer: Timer | None = None
@@ -144,7 +153,7 @@ class Link:
     def submit(self, request: Request) -> None:
         """Send it in its turn; `request.done` is called once. LinkDown and LinkBusy are told at once, from inside."""
         if not self.up:
-            request.done(None, LinkDown(self.trouble))
+            request.done(None, LinkDown(self.trouble or "reconnecting"))
             return
         if len(self._queue) >= MAX_QUEUED:
             request.done(None, LinkBusy(f"{MAX_QUEUED} requests are waiting"))
@@ -232,7 +241,9 @@ class Link:
                 self.broken(f"unit {unit_id}: {why}")
                 return
             self.counters.answers += 1
-            self._timeouts_in_row = 0
+            if self._timeouts_in_row:
+                self._timeouts_in_row = 0
+                self._silent_units.clear()
             if not self._told_good:
                 self._tell_good()
             if self._settings.delay_s:
@@ -253,7 +264,9 @@ class Link:
         try:
             request.done(answer, error)
         except Exception:
-            log.exception("%s: bug in the gateway while taking an answer", self.name)
+            self.counters.faults += 1
+            if self.counters.faults <= MAX_TRACEBACKS:
+                log.exception("%s: bug in the gateway while taking an answer", self.name)
 
     def _check_timeouts(self) -> None:
         """Give up or repeat what is overdue; look again when the next one is."""
@@ -263,16 +276,23 @@ class Link:
         for request in [each for each in self._pending.values() if each.due_s <= now_s]:
             relaxed = relaxed or bool(request.quirks)
             self._give_up(request)
-        if self._carrier is not None and (relaxed or self._timeouts_in_row >= TIMEOUTS_TO_RECONNECT):
+        if self._carrier is not None and (relaxed or self._seems_dead()):
             # With relaxed pairing a late answer could pass for the next one: only a new connection is safe.
-            self.broken("no answer" if relaxed else f"{self._timeouts_in_row} time-outs in a row")
+            self.broken("no answer" if relaxed else "time-outs in a row", keep_waiting=True)
             return
         if self._pending:
             self._arm(min(request.due_s for request in self._pending.values()))
         self._pump()
 
+    def _seems_dead(self) -> bool:
+        """Too many time-outs in a row, and no other unit waits that could show that only some are silent."""
+        return self._timeouts_in_row >= TIMEOUTS_TO_RECONNECT and all(
+            request.unit_id in self._silent_units for request in (*self._pending.values(), *self._queue)
+        )
+
     def _give_up(self, request: Request) -> None:
         """A time-out: ask again if the request may, else tell it."""
+        self._silent_units.add(request.unit_id)
         del self._pending[request.tid]
         self._resting[request.tid] = self._scheduler.time() + LATE_S
         self.counters.timeouts += 1
@@ -309,6 +329,11 @@ class Link:
             return MAX_RETRY_S
         except OSError as error:
             self._fail(error.strerror or str(error))
+            return MAX_RETRY_SILENT_S if _nobody_there(error) else MAX_RETRY_S
+        except Exception:  # a bug here must not end the other links
+            if self.trouble != _BUG:
+                log.exception("%s: bug in the gateway while connecting", self.name)
+            self._fail(_BUG)
             return MAX_RETRY_SILENT_S
         if carrier.closed:
             self._fail("the device closed the connection")
@@ -330,6 +355,7 @@ class Link:
         log.debug("%s: connected", self.name)
         for tell in self.on_change:
             tell(True)
+        self._pump()
 
     def _tell_good(self) -> None:
         """The first answer on a connection: only now it works; many a device accepts and drops."""
@@ -340,31 +366,39 @@ class Link:
             log.info("%s: answers again after %.1f s", self.name, self._scheduler.time() - self._down_since_s)
             self._down_since_s = None
 
-    def broken(self, why: str) -> None:
-        """The stream cannot be trusted any more: close it and dial again."""
+    def broken(self, why: str, *, keep_waiting: bool = False) -> None:
+        """The connection cannot be trusted any more: close it and dial again.
+
+        `keep_waiting`: what was not sent yet goes out on the next connection if that comes at once.
+        """
         carrier = self._carrier
-        self._down(why)
+        self._down(why, keep_waiting=keep_waiting)
         if carrier is not None:
             carrier.close()
 
     def lost(self, carrier: Carrier, error: Exception | None) -> None:
-        """The carrier was closed from outside."""
+        """The carrier was closed from outside. Many a device does that to an idle connection: no news."""
         if carrier is self._carrier:
-            self._down(f"connection lost: {error}" if error is not None else "the device closed the connection")
+            why = f"connection lost: {error}" if error is not None else "the device closed the connection"
+            self._down(why, quiet=not self._pending and not self._queue)
 
-    def _fail(self, why: str) -> None:
-        """Not connected; one line when that, or its reason, is new."""
-        if self._down_since_s is None:
-            self._down_since_s = self._scheduler.time()
-        if why != self.trouble:
+    def _fail(self, why: str, *, quiet: bool = False) -> None:
+        """Not connected; one line when that, or the kind of its reason (what stands before a colon), is new."""
+        if quiet:
+            log.debug("%s: %s", self.name, why)
+        else:
+            if self._down_since_s is None:
+                self._down_since_s = self._scheduler.time()
+            if self.trouble.partition(":")[0] != why.partition(":")[0]:
+                log.warning("%s: %s; trying on", self.name, why)
             self.trouble = why
-            log.warning("%s: %s; trying on", self.name, why)
         self._told_good = False
+        self._abandon(self._queue, why)
         for tell in self.on_change:
             tell(False)
 
-    def _down(self, why: str) -> None:
-        """No connection any more: everything submitted fails, nothing is kept for later."""
+    def _down(self, why: str, *, quiet: bool = False, keep_waiting: bool = False) -> None:
+        """No connection any more: what was sent fails, and what waited does, unless it is to go out on the next."""
         if self._carrier is None:
             return
         self._carrier = None
@@ -373,10 +407,21 @@ class Link:
             if timer is not None:
                 timer.cancel()
         self._timer = self._quiet_timer = None
-        self._fail(why)
-        abandoned = [*self._pending.values(), *self._queue]
-        self._pending.clear()
-        self._queue.clear()
-        for request in abandoned:
-            self._finish(request, None, LinkDown(why))
+        waiting = deque[Request]()
+        if keep_waiting:
+            waiting, self._queue = self._queue, waiting
+        sent, self._pending = self._pending, {}
+        self._fail(why, quiet=quiet)
+        self._abandon(deque(sent.values()), why)
+        if keep_waiting:
+            self._queue = waiting
         self._gone.set()
+
+    def _abandon(self, requests: deque[Request], why: str) -> None:
+        while requests:
+            self._finish(requests.popleft(), None, LinkDown(why))
+
+
+def _nobody_there(error: OSError) -> bool:
+    """The name or the host is unknown to the network: knocking every second or two would not help."""
+    return isinstance(error, socket.gaierror) or error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import Any, cast
 
 from gateway.keepalive import set_keepalive
 from gateway.modbus import mbap
@@ -59,17 +59,57 @@ class TcpCarrier(asyncio.Protocol):
             self._transport.abort()
 
 
+class _Resolver:
+    """Looks one name up anew for each connection, but never twice at once: a look-up cannot be cancelled, and those
+    of a name server that does not answer would pile up until no other name is resolved either."""
+
+    def __init__(self) -> None:
+        self._lookup: asyncio.Future[list[tuple[Any, ...]]] | None = None
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """The addresses of `host`, in the system's order. OSError when it has none."""
+        if self._lookup is None:
+            try:
+                self._lookup = asyncio.ensure_future(
+                    asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                )
+            except UnicodeError as error:
+                raise OSError(f"{host} is no host name: {error}") from error
+            self._lookup.add_done_callback(self._done)
+        try:
+            return [info[4][0] for info in await asyncio.shield(self._lookup)]
+        except UnicodeError as error:
+            raise OSError(f"{host} is no host name: {error}") from error
+
+    def _done(self, lookup: asyncio.Future[list[tuple[Any, ...]]]) -> None:
+        self._lookup = None
+        if not lookup.cancelled():
+            lookup.exception()  # seen: the dialler that asked may have given up
+
+
 def tcp_dialler(
     address: Callable[[], tuple[str, int]], source: str | None, keepalive_s: float
 ) -> Callable[[Link], Awaitable[TcpCarrier]]:
     """What a link dials with. `address()` is asked at each attempt."""
 
+    resolver = _Resolver()
+
     async def dial(link: Link) -> TcpCarrier:
         host, port = address()
+        loop = asyncio.get_running_loop()
+        local = (source, 0) if source else None
+        refused: OSError | None = None
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            transport, carrier = await asyncio.get_running_loop().create_connection(
-                lambda: TcpCarrier(link), host, port, local_addr=(source, 0) if source else None
-            )
+            for found in await resolver.addresses(host, port):
+                try:
+                    transport, carrier = await loop.create_connection(
+                        lambda: TcpCarrier(link), found, port, local_addr=local
+                    )
+                    break
+                except OSError as error:
+                    refused = error
+            else:
+                raise refused or OSError(f"{host} has no address")
         sock = transport.get_extra_info("socket")
         with contextlib.suppress(OSError):  # it may be gone already
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -176,7 +176,7 @@ def test_an_exception_of_the_device_reaches_the_client_and_keeps_the_connection(
 def test_garbage_closes_the_connection_and_the_next_one_works(tmp_path: Path) -> None:
     with scripted(lambda tid, unit, pdu: b"HTTP/1.1 400 Bad Request\r\n\r\n") as device:
         with running(ONE_BLOCK.format(port=device.port), tmp_path) as gateway, Wire(gateway.port) as wire:
-            gateway.wait_for_log("this is not Modbus TCP; trying on")
+            gateway.wait_for_log("this is not Modbus TCP: protocol id 5450 instead of 0000; trying on")
             assert read(wire, 3, 0, 1) == TARGET_FAILED
             device.behave = echo_zeros
             wait_for(wire, 3, 0, 1, "0003")
@@ -201,7 +201,7 @@ def test_a_silent_device_turns_stale_and_is_told_once(tmp_path: Path) -> None:
             wait_for(wire, 3, 0, 1, "0003")
             device.behave = lambda tid, unit, pdu: None
             wait_for(wire, 3, 0, 1, TARGET_FAILED)
-            gateway.wait_for_log("device plc: stale|3 time-outs in a row")
+            gateway.wait_for_log("device plc: stale|time-outs in a row")
             device.behave = echo_zeros
             wait_for(wire, 3, 0, 1, "0003")
             assert gateway.count("WARNING") <= 3, gateway.log

@@ -16,6 +16,7 @@ import pytest
 from tests.support.devices import free_port
 from tests.support.needs import require
 from tests.support.process import ROOT, STOP_S, running
+from tests.support.until import wait_until
 from tests.support.wire import Wire
 
 EMPTY = 'server: {listen: "tcp://127.0.0.1:0"}\nunits: {1: {holding: 10}}\n'
@@ -163,3 +164,44 @@ def test_it_stops_in_time_when_a_client_does_not_fetch_its_answers(tmp_path: Pat
             wire.socket.sendall(request * 10_000_000)
         assert gateway.stop() == 0, f"not within {STOP_S} s"
         wire.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes the streams")
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_streams_do_not_hurt_it(tmp_path: Path, closed: str) -> None:
+    port, away = free_port(), free_port()
+    path = tmp_path / "plant.yaml"
+    path.write_text(f"""
+server: {{listen: "tcp://127.0.0.1:{port}"}}
+devices:
+  away: {{url: "tcp://127.0.0.1:{away}", poll: [{{read: "holding:0", to: "holding:0"}}]}}
+""")
+    command = f'exec "{sys.executable}" -m gateway --config "{path}" {closed}'
+    process = subprocess.Popen(["sh", "-c", command], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: answers(port), 20.0, "an answer")
+        process.terminate()
+        assert process.wait(STOP_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(port: int) -> bool:
+    try:
+        with Wire(port) as wire:
+            return wire.ask(b"\x03\0\0\0\x01") == b"\x83\x0b"
+    except OSError:
+        return False
+
+
+def test_a_name_that_nobody_knows_ends_no_other_device(tmp_path: Path) -> None:
+    plant = """
+server: {listen: "tcp://127.0.0.1:0"}
+devices:
+  nowhere: {url: "tcp://no-such-host.invalid", poll: [{read: "holding:0", to: "holding:0"}]}
+  here: {url: "sim://", every: 50ms, poll: [{read: "holding:0", to: "holding:1"}]}
+"""
+    with running(plant, tmp_path) as gateway, Wire(gateway.port) as wire:
+        wait_until(lambda: wire.ask(b"\x03\0\1\0\1") == b"\x03\2\0\0")
+        assert wire.ask(b"\x03\0\0\0\1") == b"\x83\x0b"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from gateway.config.load import load
+from gateway.errors import ConfigError
 from tests.support.config.plants import problems, warnings
 
 SIM = "devices: {a: {url: sim://"
@@ -344,3 +346,25 @@ def test_ten_thousand_tags_load_in_seconds(tmp_path: Path) -> None:
     config = load(path)
     assert len(config.devices["d"].tags) == 10_000
     assert time.perf_counter() - started < 5.0
+
+
+@pytest.mark.parametrize(
+    ("tag", "message"),
+    [
+        ("{at: holding:0, type: uint16, as: bool, to: coils:5}", "uint16 is no bool"),
+        ("{at: holding:0, type: float32, no_value: [1e40]}", "float32 never is 1e+40"),
+    ],
+)
+def test_what_can_never_work_is_refused_before_it_runs(tmp_path: Path, tag: str, message: str) -> None:
+    path = tmp_path / "plant.yaml"
+    path.write_text(f"devices: {{a: {{url: sim://, tags: {{t: {tag}}}}}}}\n")
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(path)
+
+
+@pytest.mark.parametrize("host", ["plc..local", "x" * 64])
+def test_a_host_name_that_no_resolver_takes_is_refused(tmp_path: Path, host: str) -> None:
+    path = tmp_path / "plant.yaml"
+    path.write_text(f'devices: {{a: {{url: "tcp://{host}:502"}}}}\n')
+    with pytest.raises(ConfigError, match="is no host name"):
+        load(path)

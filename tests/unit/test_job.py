@@ -228,5 +228,28 @@ def test_the_status_block_tells_state_age_exception_and_counts() -> None:
     assert case.device.status(case.now_s)[:2].hex() == "0003"
 
 
-def test_a_disabled_device_shows_four() -> None:
-    assert Device("press", None, lambda: None).status(0.0)[:2].hex() == "0004"
+def test_a_disabled_device_shows_four_and_never() -> None:
+    assert Device("press", None, lambda: None).status(0.0)[:4].hex() == "0004ffff"
+
+
+def test_a_device_that_never_answered_stays_waiting_and_the_log_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    case = Case()
+    for _ in range(3):
+        case.poll(error=RequestTimeout("no answer within 1 s"))
+        case.now_s += STALE_S
+        case.read()
+    assert case.device.state is State.WAITING
+    assert [record.getMessage() for record in caplog.records] == [
+        "device press: no good read yet (no answer within 1 s)"
+    ]
+
+
+def test_a_bug_with_one_tag_leaves_the_time_of_its_block_and_its_readers_without_a_value() -> None:
+    case = Case()
+    case.poll("04D2")
+    sink = case.job._tags[0]
+    sink._convert = lambda raw: 1 // 0  # type: ignore[assignment, attr-defined]
+    case.poll("04D3")
+    assert case.read() == "840b"
+    assert case.device.status(case.now_s)[:4].hex() == "00010000"
+    assert "bug" in case.hub.sample("press", "level").cause

@@ -264,3 +264,46 @@ def test_a_request_submitted_from_its_own_answer_goes_out() -> None:
         [(tid, _, _)] = case.sent()
         case.answer(tid)
     assert case.link.counters.answers == 5
+
+
+def test_a_dead_unit_ahead_of_a_healthy_one_does_not_starve_it() -> None:
+    case = Case()
+    case.submit("dead", unit=1, retries=1)
+    case.submit("dead", unit=1, retries=1)
+    case.submit("alive", unit=2)
+    asked: list[int] = []
+    for _ in range(6):
+        for tid, unit, _ in case.sent():
+            asked.append(unit)
+            if unit == 2:
+                case.answer(tid, unit=2)
+        case.time.advance(1.0)
+    assert asked[:5] == [1, 1, 1, 1, 2]
+    assert case.link.up
+    assert ("alive", TWO) in case.told
+
+
+def test_what_waited_behind_time_outs_goes_out_on_the_next_connection() -> None:
+    case = Case()
+    case.submit("dead", quirks=("any_unit",))
+    case.submit("alive", unit=2)
+    case.time.advance(1.0)
+    assert case.carrier.closed
+    assert case.errors == [RequestTimeout]
+    case.carrier = RecordingCarrier()
+    case.link.connected(case.carrier)
+    [(tid, unit, _)] = case.sent()
+    assert unit == 2
+    case.answer(tid, unit=2)
+    assert case.told[1] == ("alive", TWO)
+
+
+def test_an_idle_connection_that_the_device_closes_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    case = Case()
+    for _ in range(3):
+        case.submit()
+        case.answer(case.sent()[0][0])
+        case.link.lost(case.carrier, None)
+        case.carrier = RecordingCarrier()
+        case.link.connected(case.carrier)
+    assert [record for record in caplog.records if record.levelname != "DEBUG"] == []

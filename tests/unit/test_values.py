@@ -115,6 +115,7 @@ def test_a_sentinel_is_no_value(type_: str, sentinel: Sentinel, wire: str) -> No
 def test_what_does_not_fit_is_not_encoded(type_: str, value: float) -> None:
     assert encode(type_, value) is None
     assert encode("int16", math.nan) is None
+    assert encode("bcd16", False) == b"\0\0"
     assert encode("int16", math.inf) is None
 
 
