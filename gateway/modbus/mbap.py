@@ -38,7 +38,7 @@ def why_broken(protocol: int, length: int) -> str:
     """What is wrong with a header, in words."""
     if protocol:
         return f"this is not Modbus TCP: protocol id {protocol:04X} instead of 0000"
-    return f"an impossible length: {length} is not in {MIN_LENGTH}..{MAX_LENGTH}"
+    return f"an impossible frame: length {length} is not in {MIN_LENGTH}..{MAX_LENGTH}"
 
 
 def pack(tid: int, unit_id: int, pdu: bytes) -> bytes:
