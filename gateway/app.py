@@ -7,19 +7,14 @@ clients, no new polls, clients, links, simulations. `run` is the command: load, 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import gc
 import logging
-import os
-import signal
 import sys
-import threading
-import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from gateway import __version__, clock, logs
+from gateway import __version__, clock, logs, process
 from gateway.bank import Bank, Span
 from gateway.config.addresses import Place
 from gateway.config.load import load
@@ -350,7 +345,7 @@ def _run(config: Config, listeners: Sequence[ListenUrl], *, simulate: bool) -> i
     for warning in config.warnings:
         log.warning("%s", warning)
     try:
-        _run_loop(_main(config, listeners, simulate=simulate))
+        process.run_loop(_main(config, listeners, simulate=simulate))
     except ListenError as error:
         log.error("%s", error)
         return EXIT_FAILED
@@ -360,82 +355,13 @@ def _run(config: Config, listeners: Sequence[ListenUrl], *, simulate: bool) -> i
     return EXIT_OK
 
 
-def _run_loop(main: Awaitable[None]) -> None:
-    async def runner() -> None:
-        await main
-
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(runner())
-    else:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop_runner:
-            loop_runner.run(runner())
-
-
 async def _main(config: Config, listen: Sequence[ListenUrl], *, simulate: bool) -> None:
     stop = asyncio.Event()
-    with stopped_by_signals(stop):
+    with process.stopped_by_signals(stop):
         gateway = build(config, simulate=simulate)
-        allow_open_files(config.server.max_connections + 2 * len(config.devices) + SPARE_FILES)
+        process.allow_open_files(config.server.max_connections + 2 * len(config.devices) + SPARE_FILES)
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at by every collection
         await gateway.run(stop, listen)
     log.info("gateway stopped: %s", gateway.summary())
-    end_within(LAST_THREADS_S)
-
-
-def end_within(seconds: float) -> None:
-    """End the process with EXIT_OK though a thread hangs; in order if it ends in time."""
-
-    def end() -> None:
-        log.warning("a look-up of a name still hangs: ending without it")
-        time.sleep(0.1)  # for that line
-        os._exit(EXIT_OK)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-
-
-def allow_open_files(wanted: int) -> None:
-    """Raise the limit of open files as far as we may; one line when it is below what the configuration allows."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if soft < wanted:
-            log.warning(
-                "the system allows %d open files, max_connections and devices want %d: raise the limit (systemd: "
-                "LimitNOFILE=%d) or lower server.max_connections",
-                soft,
-                wanted,
-                wanted,
-            )
-
-
-@contextlib.contextmanager
-def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT (Ctrl-C) set `stop`."""
-    loop = asyncio.get_running_loop()
-
-    def ask(number: int) -> None:
-        if not stop.is_set():
-            log.info("%s: stopping", signal.Signals(number).name)
-        stop.set()
-
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
-        number = getattr(signal, name, None)
-        if number is None:
-            continue
-        try:
-            loop.add_signal_handler(number, ask, number)
-        except NotImplementedError:  # Windows; the loop wakes every second, so Ctrl-C is seen within one
-            signal.signal(number, lambda received, _frame: loop.call_soon_threadsafe(ask, received))
-    yield
+    process.end_within(LAST_THREADS_S, EXIT_OK)

@@ -59,8 +59,8 @@ def simulate(
 async def _serve(config: Config, host: str, base_port: int) -> None:
     import asyncio
 
-    from gateway.app import stopped_by_signals
     from gateway.config.urls import ListenUrl
+    from gateway.process import stopped_by_signals
     from gateway.simulate.plant import simulated
 
     stop = asyncio.Event()
