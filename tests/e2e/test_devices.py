@@ -52,7 +52,7 @@ def test_a_foreign_plc_is_mirrored_killed_and_comes_back(tmp_path: Path) -> None
             wait_for(wire, 3, 0, 3, "03e803e903ea")
             wait_for(wire, 2, 0, 9, "4900")
             wait_for(wire, 4, 0, 4, "42f6e979" + struct.pack(">f", 102.0).hex())
-            assert read(wire, 4, 910, 1) == "0001"
+            wait_for(wire, 4, 910, 1, "0001")
             plc.kill()
             wait_for(wire, 3, 0, 3, TARGET_FAILED, 1.0 + 1.0)  # stale_after, and slack for a loaded machine
             wait_for(wire, 4, 0, 1, TARGET_FAILED)
@@ -60,7 +60,7 @@ def test_a_foreign_plc_is_mirrored_killed_and_comes_back(tmp_path: Path) -> None
             assert read(wire, 4, 903, 3) == "000100000001"  # enabled, good, down
             plc.start()
             wait_for(wire, 3, 0, 3, "03e803e903ea", 2.0)
-            assert read(wire, 4, 910, 1) == "0001"
+            wait_for(wire, 4, 910, 1, "0001")
         assert gateway.count("refused the connection|closed the connection|connection lost") <= 3
         assert gateway.count("answers again after") == 1
 
