@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -67,14 +68,16 @@ class _Resolver:
         self._lookup: asyncio.Future[list[tuple[Any, ...]]] | None = None
 
     async def addresses(self, host: str, port: int) -> list[str]:
-        """The addresses of `host`, in the system's order. OSError when it has none."""
+        """The addresses of `host`, in the system's order; of an IP address itself, without a look-up.
+
+        OSError when it has none.
+        """
+        if _is_ip_address(host):
+            return [host]
         if self._lookup is None:
-            try:
-                self._lookup = asyncio.ensure_future(
-                    asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                )
-            except UnicodeError as error:
-                raise OSError(f"{host} is no host name: {error}") from error
+            self._lookup = asyncio.ensure_future(
+                asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            )
             self._lookup.add_done_callback(self._done)
         try:
             return [info[4][0] for info in await asyncio.shield(self._lookup)]
@@ -85,6 +88,14 @@ class _Resolver:
         self._lookup = None
         if not lookup.cancelled():
             lookup.exception()  # seen: the dialler that asked may have given up
+
+
+def _is_ip_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def tcp_dialler(

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -214,3 +216,27 @@ def test_a_device_that_accepts_and_drops_is_not_hammered(transport: Callable[[in
 
     with scripted() as device:
         with_link(transport(device.port), case)
+
+
+def test_a_device_with_an_ip_address_does_not_wait_behind_names_that_hang(transport: Callable[[int], Dial]) -> None:
+    name_server = threading.Event()
+
+    async def case(peer: Peer) -> None:
+        await peer.up()
+        assert await peer.ask() == SEVEN
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))  # where plain asyncio looks names up
+        stuck = loop.run_in_executor(None, name_server.wait)
+        link = Link("link test", transport(device.port), Settings(), LoopTime())
+        running = asyncio.create_task(link.run())
+        try:
+            await case(Peer(link))
+        finally:
+            name_server.set()
+            running.cancel()
+            await asyncio.gather(running, stuck, return_exceptions=True)
+
+    with scripted() as device:
+        asyncio.run(main())
