@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from gateway.errors import Refused
+from gateway.interfaces import Later
 from gateway.modbus import spec
 from gateway.modbus.spec import Table
 
@@ -40,7 +41,7 @@ _COIL_VALUES = {b"\xff\x00": True, b"\x00\x00": False}
 class Span:
     """A part of a table that one poll, tag or status block keeps true. `code` 0: readable; else what readers get."""
 
-    __slots__ = ("code", "first", "stop", "table")
+    __slots__ = ("code", "first", "parts", "stale", "stop", "table")
 
     def __init__(self, table: Table, first: int, count: int) -> None:
         self.table = table
@@ -48,41 +49,80 @@ class Span:
         self.stop = first + count
         self.code = spec.GATEWAY_TARGET_FAILED
         """Nothing has a value before its first good read."""
+        self.parts: Sequence[tuple[int, int, int]] = ()
+        """(first, stop, code) of what is not readable, if that is not the whole; `code` is then one of these."""
+        self.stale = True
+        """It has no value, or one that is too old and served all the same (`on_stale: hold` and `zero`)."""
 
 
 class _Area:
     """One table: its memory, what of it is defined, what clients may write, and the spans in it."""
 
-    __slots__ = ("blocked", "memory", "ranges", "read_only", "readable", "spans", "stops", "writable")
+    __slots__ = ("blocked", "is_bits", "memory", "own", "ranges", "read_only", "readable", "spans", "stops", "writable")
 
-    def __init__(self, ranges: Iterable[tuple[int, int]], *, is_bits: bool) -> None:
-        self.ranges = _merge((first, first + count) for first, count in ranges)
-        size = self.ranges[-1][1] if self.ranges else 0
-        self.memory = bytearray((size + 7) // 8 if is_bits else 2 * size)
-        self.readable = _runs(self.ranges, size)
+    def __init__(self, *, is_bits: bool) -> None:
+        self.is_bits = is_bits
+        self.ranges: list[Interval] = []
+        self.memory = bytearray()
+        self.readable = _runs((), 0)
         self.writable = self.readable
+        self.own: list[Interval] = []
+        """What is defined and no span's."""
         self.read_only: list[Interval] = []
         self.spans: list[Span] = []
         self.stops: list[int] = []
         self.blocked = 0
         """How many spans carry a code; 0 is the healthy case and costs no look-up."""
 
+    def define(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """From now on these (first, count) pairs exist. What existed keeps its value, what is new is 0."""
+        before = self.ranges
+        self.ranges = _merge((first, first + count) for first, count in ranges)
+        size = self.ranges[-1][1] if self.ranges else 0
+        self.memory = self.memory.ljust((size + 7) // 8 if self.is_bits else 2 * size, b"\0")
+        self.readable = _runs(self.ranges, size)
+        for first, stop in _without(before, self.ranges):
+            self.clear(first, stop)
+
+    def clear(self, first: int, stop: int) -> None:
+        """Set a range to zero."""
+        if first >= stop:
+            return
+        if self.is_bits:
+            _put_bits(self.memory, first, stop - first, 0)
+        else:
+            self.memory[2 * first : 2 * stop] = bytes(2 * (stop - first))
+
     def arrange(self) -> None:
-        """Bring the look-up tables in line with `spans` and `read_only`."""
+        """Bring the look-up tables in line with `ranges`, `spans` and `read_only`."""
         self.spans.sort(key=lambda span: (span.first, span.stop))
         self.stops = [span.stop for span in self.spans]
         self.blocked = sum(1 for span in self.spans if span.code)
-        taken = _merge([*self.read_only, *((span.first, span.stop) for span in self.spans)])
-        self.writable = _runs(_without(self.ranges, taken), len(self.readable))
+        self.own = _without(self.ranges, _merge((span.first, span.stop) for span in self.spans))
+        self.writable = _runs(_without(self.own, _merge(self.read_only)), len(self.readable))
 
     def code_of(self, first: int, stop: int) -> int:
         """The exception code of the first span in this range that has no value; 0: all of it is readable."""
         index = bisect_right(self.stops, first)
         while index < len(self.spans) and self.spans[index].first < stop:
-            if self.spans[index].code:
-                return self.spans[index].code
+            span = self.spans[index]
+            if span.code:
+                if not span.parts:
+                    return span.code
+                for part_first, part_stop, code in span.parts:
+                    if part_first < stop and first < part_stop:
+                        return code
             index += 1
         return 0
+
+    def spans_in(self, first: int, stop: int) -> list[Span]:
+        """Those that touch this range, in order."""
+        found = []
+        index = bisect_right(self.stops, first)
+        while index < len(self.spans) and self.spans[index].first < stop:
+            found.append(self.spans[index])
+            index += 1
+        return found
 
     def has(self, first: int, count: int) -> bool:
         return first < len(self.readable) and self.readable[first] >= count
@@ -94,17 +134,20 @@ class _Area:
 class Bank:
     """A register image: `answer` serves functions 1-6, 15, 16, 22, 23 and whatever is added to `functions`."""
 
-    __slots__ = ("_areas", "functions", "on_blocked", "on_write")
+    __slots__ = ("_areas", "functions", "on_blocked", "on_write", "overtakes")
 
     def __init__(self, ranges: Mapping[Table, Sequence[tuple[int, int]]]) -> None:
         """`ranges`: (first, count) pairs of what exists in each table; all of it is 0 and open to clients' writes."""
-        self._areas = [_Area(ranges.get(table, ()), is_bits=table.is_bits) for table in Table]
+        self._areas = [_Area(is_bits=table.is_bits) for table in Table]
         self.on_blocked: Callable[[], None] = _nothing
-        """Called when a span loses its value: standing answers are void."""
+        """Called when a span loses its value, or the bank its shape: standing answers are void."""
         self.on_write: Callable[[Table, int, int], None] | None = None
         """Called after a client's write with table, first address and count."""
-        self.functions: list[Callable[[bytes], bytes | None]] = [_refuse_function] * 256
+        self.overtakes: Callable[[bytes], bool] | None = None
+        """Of a request that answers later: whether it may begin behind others that are not answered yet."""
+        self.functions: list[Callable[[bytes], bytes | Later | None]] = [_refuse_function] * 256
         """By function code: request PDU in, response PDU out, or Refused raised."""
+        self.define(ranges)
         for code, function in (
             (spec.READ_COILS, self._read_bits),
             (spec.READ_DISCRETE_INPUTS, self._read_bits),
@@ -121,12 +164,16 @@ class Bank:
 
     # -- the serving side ---------------------------------------------------------------------------------------
 
-    def answer(self, pdu: bytes) -> bytes | None:
+    def answer(self, pdu: bytes) -> bytes | Later | None:
         """The response PDU to a request PDU of at least one byte; a refusal is an exception response."""
         try:
             return self.functions[pdu[0]](pdu)
         except Refused as refusal:
             return bytes((pdu[0] | spec.EXCEPTION_BIT, refusal.code))
+
+    def may_overtake(self, pdu: bytes) -> bool:
+        """As Unit's: a read, or a write to our own registers, sees what the writes before it have done."""
+        return self.overtakes is not None and self.overtakes(pdu)
 
     def standing(self, pdu: bytes) -> tuple[bytes, bytearray, int, int] | None:
         """For a readable register read: the head of its answer, the memory and the slice that follow it.
@@ -259,6 +306,16 @@ class Bank:
 
     # -- the side of those who keep it true ---------------------------------------------------------------------
 
+    def define(self, ranges: Mapping[Table, Sequence[tuple[int, int]]]) -> None:
+        """From now on this exists, as (first, count) pairs. What existed keeps its value, spans stay; the rest is 0.
+
+        Every claimed span must lie inside.
+        """
+        for table, area in zip(Table, self._areas, strict=True):
+            area.define(ranges.get(table, ()))
+            area.arrange()
+        self.on_blocked()
+
     def claim(self, places: Iterable[tuple[Table, int, int]]) -> list[Span]:
         """Take (table, first, count) parts out of clients' hands; without a value until `unblock`."""
         spans = [Span(table, first, count) for table, first, count in places]
@@ -269,21 +326,49 @@ class Bank:
         self.on_blocked()
         return spans
 
-    def protect(self, table: Table, first: int, count: int) -> None:
-        """Refuse clients' writes to this range with 02."""
-        self._areas[table].read_only.append((first, first + count))
-        self._areas[table].arrange()
+    def release(self, spans: Iterable[Span]) -> None:
+        """Give places back: what of them stays defined is ours again, and 0."""
+        gone = {id(span): span for span in spans}
+        for table in {span.table for span in gone.values()}:
+            area = self._areas[table]
+            area.spans = [span for span in area.spans if id(span) not in gone]
+            area.arrange()
+        for span in gone.values():
+            area = self._areas[span.table]
+            taken = _merge((other.first, other.stop) for other in area.spans_in(span.first, span.stop))
+            for first, stop in _without([(span.first, span.stop)], taken):
+                area.clear(first, stop)
+        self.on_blocked()
+
+    def protect(self, places: Iterable[tuple[Table, int, int]]) -> None:
+        """Refuse clients' writes to these (table, first, count) ranges with 02, and to no others of ours."""
+        for area in self._areas:
+            area.read_only = []
+        for table, first, count in places:
+            self._areas[table].read_only.append((first, first + count))
+        for area in self._areas:
+            area.arrange()
 
     def block(self, span: Span, code: int) -> None:
         """From now on readers of `span` get exception `code`."""
+        span.parts = ()
         if not span.code:
             self._areas[span.table].blocked += 1
             span.code = code
             self.on_blocked()
         span.code = code
 
+    def block_parts(self, span: Span, parts: Sequence[tuple[int, int, int]]) -> None:
+        """From now on readers of these (first, stop, code) parts of `span` get the code, the rest has a value."""
+        if not span.code:
+            self._areas[span.table].blocked += 1
+        span.code = parts[0][2]
+        span.parts = parts
+        self.on_blocked()
+
     def unblock(self, span: Span) -> None:
         """`span` has a value (again)."""
+        span.parts = ()
         if span.code:
             self._areas[span.table].blocked -= 1
             span.code = 0
@@ -305,6 +390,27 @@ class Bank:
         at = 2 * address + (bit < 8)
         mask = 1 << (bit & 7)
         memory[at] = memory[at] | mask if on else memory[at] & ~mask
+
+    def get(self, table: Table, first: int, count: int) -> bytes:
+        """Wire bytes of registers, or packed bits, whatever their spans say; the range must be defined."""
+        memory = self._areas[table].memory
+        return _cut_bits(memory, first, count) if table.is_bits else bytes(memory[2 * first : 2 * (first + count)])
+
+    def spans_in(self, table: Table, first: int, count: int) -> list[Span]:
+        """The spans that touch a range, in order of their addresses."""
+        return self._areas[table].spans_in(first, first + count)
+
+    def is_defined(self, table: Table, first: int, count: int) -> bool:
+        """Whether all of it exists."""
+        return self._areas[table].has(first, count)
+
+    def may_write(self, table: Table, first: int, count: int) -> bool:
+        """Whether all of it is our own and open to clients' writes."""
+        return self._areas[table].may_write(first, count)
+
+    def own_ranges(self) -> dict[Table, list[Interval]]:
+        """What is defined and nobody's but ours, as (first, stop) in order."""
+        return {table: list(self._areas[table].own) for table in Table}
 
     def ranges(self) -> dict[str, list[Interval]]:
         """What is defined: by the table's word, (first, stop) in order."""

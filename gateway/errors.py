@@ -6,6 +6,7 @@ client's request, and only inside bank and units, where it becomes the exception
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -31,9 +32,11 @@ class Problem(NamedTuple):
 class ConfigError(GatewayError):
     """The configuration is wrong; `problems` has all of its mistakes at once, in file order."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[Problem], files: tuple[Path, ...] = ()) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+        self.files = files
+        """All files that were read or looked for, the first one first: a change of one may mend it."""
 
 
 class ListenError(GatewayError):
@@ -64,6 +67,14 @@ class LinkBusy(LinkError):
 
 class RequestTimeout(LinkError):
     """Sent, and not answered in time, the retries included."""
+
+
+class UnitSilent(LinkDown):
+    """The unit did not answer several times in a row: it is left alone but for single probes."""
+
+
+class OutcomeUnknown(LinkError):
+    """A write was sent, or may have been, and not answered: it may have been executed. Never repeated."""
 
 
 class MalformedResponse(LinkError):

@@ -23,20 +23,25 @@ class Source(Protocol):
 
 
 class Point:
-    """One tag's latest value; `cause` is the tag's own trouble (a sentinel, a value that does not fit), else empty."""
+    """One tag's latest value. `cause` is the tag's own trouble (a sentinel, a value that does not fit), `doubt` why a
+    value that was read may not be what was meant (a write that the device did not take); else empty."""
 
-    __slots__ = ("cause", "changes", "source", "value")
+    __slots__ = ("cause", "changes", "doubt", "source", "value")
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        """Another one when the tag moves to another block."""
         self.value: Value | None = None
         self.cause = ""
+        self.doubt = ""
         self.changes = 0
 
     def sample(self) -> Sample:
         quality, cause = self.source.trouble()
         if self.cause and quality is not Quality.BAD:
             quality, cause = Quality.BAD, self.cause
+        elif self.doubt and quality is Quality.GOOD:
+            quality, cause = Quality.UNCERTAIN, self.doubt
         return Sample(self.value, quality, self.source.good_time_ns, cause)
 
 
@@ -50,6 +55,15 @@ class Hub:
         """Make (or replace) a tag's point."""
         point = self.points.setdefault(device, {})[tag] = Point(source)
         return point
+
+    def remove(self, device: str, tag: str, point: Point) -> None:
+        """The tag is not read any more. A point that has replaced this one stays."""
+        tags = self.points.get(device)
+        if tags is None or tags.get(tag) is not point:
+            return
+        del tags[tag]
+        if not tags:
+            del self.points[device]
 
     def sample(self, device: str, tag: str) -> Sample:
         """KeyError when there is no such tag."""

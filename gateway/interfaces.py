@@ -1,35 +1,91 @@
 """The seams, on one screen.
 
-Serving: a `Unit` answers a request PDU. Devices: a `Submit` sends one `Request` and calls back. Everything else is
-wired from these in `app`, the only file that knows every part. The seams still to come (publishers, forwards) stand
-here when they are built.
+Serving: a `Unit` answers a request PDU, now or `Later`. Devices: a `Submit` sends one `Request` and calls back, a
+`SubmitWrite` brings one `Write` to its unit in order. Everything else is wired from these in `app`, the only file that
+knows every part. The seams still to come (publishers) stand here when they are built.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import enum
+from collections.abc import Callable, Generator, Hashable
 from typing import Protocol, runtime_checkable
 
-from gateway.errors import LinkError
+from gateway.errors import LinkBusy, LinkError
+from gateway.modbus import spec
 
 Plan = tuple[bytes, bytearray, int, int]
 """A standing answer: `prefix + memory[start:stop]`, prefix from the protocol id to the byte count (MBAP bytes 2..8)."""
 
 
+class Later:
+    """An answer that is still to come. The unit settles it once; the connection that asked hears of it, or leaves."""
+
+    __slots__ = ("_deliver", "_leave", "answer", "is_settled", "wanted")
+
+    def __init__(self, leave: Callable[[], None] | None = None) -> None:
+        """`leave()` is called when nobody waits any more, before it was settled."""
+        self.answer: bytes | None = None
+        """The response PDU, once settled; None: stay silent."""
+        self.is_settled = False
+        self.wanted = True
+        """False: the client has gone; what was not sent for it yet need not be."""
+        self._deliver: Callable[[], None] | None = None
+        self._leave = leave
+
+    def settle(self, answer: bytes | None) -> None:
+        """The answer is there. Called once, also after `abandon`."""
+        self.answer = answer
+        self.is_settled = True
+        if self._deliver is not None:
+            deliver, self._deliver = self._deliver, None
+            deliver()
+
+    def then(self, deliver: Callable[[], None]) -> None:
+        """Call `deliver()` when it is settled; at once if it is."""
+        if self.is_settled:
+            deliver()
+        else:
+            self._deliver = deliver
+
+    def abandon(self) -> None:
+        """Nobody waits any more."""
+        self.wanted = False
+        self._deliver = None
+        if self._leave is not None and not self.is_settled:
+            self._leave()
+
+
 @runtime_checkable
 class Unit(Protocol):
-    """What one unit id answers with: a register image, later a device."""
+    """What one unit id answers with: a register image, or a device."""
 
-    def answer(self, pdu: bytes) -> bytes | None:
+    def answer(self, pdu: bytes) -> bytes | Later | None:
         """The response PDU to a request PDU of 1..253 bytes, exceptions included; None: stay silent."""
         ...
 
+    def may_overtake(self, pdu: bytes) -> bool:
+        """Whether work on it may begin while earlier requests of the same client to this unit are not answered yet.
+
+        Answers keep their order all the same. False: it is asked when those before it are answered.
+        """
+        ...
+
+
+class Priority(enum.IntEnum):
+    """Who goes first on a link; a duty cycle keeps the lower ones from starving."""
+
+    WRITE = 0
+    ASK = 1
+    """Read by a client, through a forward."""
+    POLL = 2
+
 
 class Request:
-    """One read, prepared once and submitted over and over; the link owns the rest while it is out.
+    """One request to a device, prepared once and submitted over and over; the link owns the rest while it is out.
 
     `done(answer, error)` is called exactly once per submission: with the response PDU as the device sent it (an
-    exception response too), or with a LinkError.
+    exception response too), or with a LinkError. `attempts` is 0 then if it never was sent.
     """
 
     __slots__ = (
@@ -38,13 +94,16 @@ class Request:
         "due_s",
         "out",
         "pdu",
+        "priority",
         "quirks",
         "retries",
         "sent_s",
         "tail",
         "tid",
         "timeout_s",
+        "took_s",
         "unit_id",
+        "wanted",
     )
 
     def __init__(
@@ -55,19 +114,26 @@ class Request:
         retries: int,
         done: Callable[[bytes | None, LinkError | None], None],
         quirks: frozenset[str] = frozenset(),
+        priority: Priority = Priority.POLL,
     ) -> None:
         self.unit_id = unit_id
         self.pdu = pdu
         self.timeout_s = timeout_s
         self.retries = retries
+        """After a time-out. 0 for everything but reads: what may have arrived is never repeated."""
         self.done = done
         self.quirks = quirks
         """What config.md's `accept` asks for: `tid_zero`, `any_unit`."""
+        self.priority = priority
+        self.wanted = True
+        """False: whoever asked has gone; it is not sent any more."""
         self.tail = b"\0\0" + (len(pdu) + 1).to_bytes(2, "big") + bytes((unit_id,)) + pdu
         self.tid = 0
         self.attempts = 0
         self.sent_s = 0.0
         """On the clock that ages are judged by."""
+        self.took_s = 0.0
+        """From the last sending to its answer."""
         self.due_s = 0.0
         """On the scheduler."""
         self.out = False
@@ -75,3 +141,60 @@ class Request:
 
 
 Submit = Callable[[Request], None]
+
+Steps = Generator[bytes, bytes, bytes]
+"""Request PDUs to one unit; each is sent when the one before was answered, its answer is the value of the `yield`; the
+generator returns the response PDU that counts. An exception response is handed in as any other."""
+
+
+class Write:
+    """One write to a unit, of one request or of several that nobody may come between (read-modify-write).
+
+    `done(answer, error)` is called exactly once: with the device's last response PDU (an exception response too), or
+    with LinkDown or LinkBusy (it was not sent), or with OutcomeUnknown (it may have been executed).
+    """
+
+    __slots__ = ("done", "hold_s", "key", "steps", "wanted", "what")
+
+    def __init__(
+        self,
+        steps: Callable[[], Steps],
+        what: str,
+        done: Callable[[bytes | None, LinkError | None], None],
+        *,
+        key: Hashable | None = None,
+        hold_s: float = 0.0,
+    ) -> None:
+        self.steps = steps
+        self.what = what
+        """For the log: `holding:10 (400011)`."""
+        self.done = done
+        self.key = key
+        """Writes of the same key replace each other while they wait (`latest_only`); None: each one is sent."""
+        self.hold_s = hold_s
+        """How long polls may still read the old value (`verify`)."""
+        self.wanted = True
+        """False: whoever asked has gone; if it was not begun, it is not sent any more."""
+
+
+SubmitWrite = Callable[[Write], None]
+
+
+def once(pdu: bytes) -> Callable[[], Steps]:
+    """The steps of a write that is one request."""
+
+    def steps() -> Steps:
+        answer = yield pdu
+        return answer
+
+    return steps
+
+
+def exception_code(error: LinkError) -> int:
+    """What a client gets when there is no answer of the device: 0A when the way is full, else 0B (house.md, Errors)."""
+    return spec.GATEWAY_PATH_UNAVAILABLE if isinstance(error, LinkBusy) else spec.GATEWAY_TARGET_FAILED
+
+
+def exception_response(pdu: bytes, code: int) -> bytes:
+    """The exception response to a request PDU."""
+    return bytes((pdu[0] | spec.EXCEPTION_BIT, code))

@@ -83,3 +83,11 @@ def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
         except NotImplementedError:  # Windows; the loop wakes every second, so Ctrl-C is seen within one
             signal.signal(number, lambda received, _frame: loop.call_soon_threadsafe(ask, received))
     yield
+
+
+@contextlib.contextmanager
+def reloaded_by_signal(wanted: asyncio.Event) -> Iterator[None]:
+    """SIGHUP, where there are signals, sets `wanted`."""
+    if hasattr(signal, "SIGHUP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, wanted.set)
+    yield

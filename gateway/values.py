@@ -76,6 +76,13 @@ def permutation(order: str, registers: int) -> tuple[int, ...]:
     return tuple(place ^ 1 for place in places) if order in _SWAPS_BYTES else tuple(places)
 
 
+def byte_order(type_name: str, order: str) -> str:
+    """`order` as a type obeys it: characters have no words, strings are swapped byte-wise only (config.md, Habits)."""
+    if type_name != "string":
+        return order
+    return "BADC" if order in _SWAPS_BYTES else "ABCD"
+
+
 def reorder(data: bytes, order: str) -> bytes:
     """Wire bytes to ABCD or back."""
     return data if order == "ABCD" else bytes(data[place] for place in permutation(order, len(data) // 2))
@@ -122,9 +129,17 @@ class Tag:
     no_value: tuple[Sentinel, ...] = ()
     deadband: float = 0.0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "order", byte_order(self.type, self.order))
+
     @property
     def stop(self) -> int:
         return self.first + self.registers
+
+    @property
+    def swaps_bytes(self) -> bool:
+        """Whether each register arrives with its bytes exchanged."""
+        return self.order in _SWAPS_BYTES
 
 
 def from_raw(tag: Tag) -> Callable[[Any], Value | None]:
@@ -216,7 +231,7 @@ def encode(type_name: str, value: Value | Fraction, order: str = "ABCD", registe
         data = str(value).encode("utf-8")
         if len(data) > 2 * registers:
             return None
-        return reorder(data.ljust(2 * registers, b"\0"), order)
+        return reorder(data.ljust(2 * registers, b"\0"), byte_order(type_name, order))
     if isinstance(value, str):
         return None
     if kind.is_float:
@@ -234,6 +249,31 @@ def encode(type_name: str, value: Value | Fraction, order: str = "ABCD", registe
             return None
         data = struct.pack(">" + kind.letter, int(str(whole), 16) if type_name.startswith("bcd") else whole)
     return reorder(data, order)
+
+
+def to_raw(tag: Tag) -> Callable[[Value | Fraction], bytes | None]:
+    """Compile value in engineering units -> the tag's registers as the device has them; the way back of `from_raw`.
+
+    Scale and offset are undone exactly, what is between two numbers is rounded half away from zero. None: it cannot be
+    represented, or the device would mean `no value` by it. For whole registers, not for a bit of one.
+    """
+    kind, order, scale, offset = tag.type, tag.order, tag.scale, tag.offset
+    is_number = kind not in ("bool", "string")
+    is_scaled = scale != 1 or offset != 0
+    decode, convert_back = registers_decoder([tag], tag.first), from_raw(tag)
+
+    def convert(value: Value | Fraction) -> bytes | None:
+        if is_number:
+            if isinstance(value, str) or (isinstance(value, float) and not math.isfinite(value)):
+                return None
+            if is_scaled:
+                value = (Fraction(value) - offset) / scale
+        elif kind == "bool" and value not in (0, 1):
+            return None
+        data = encode(kind, value, order, tag.registers)
+        return None if data is None or convert_back(decode(data)[0]) is None else data
+
+    return convert
 
 
 def registers_decoder(tags: Sequence[Tag], first: int) -> Callable[[bytes], tuple[Any, ...]]:

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.cli import check, read, schema, simulate, write
+from gateway.cli import check, plan, read, schema, simulate, status, write
 
 EPILOG = """Exit codes: 0 ended as asked; 1 failed while running (a port in use, a device that does not answer or
 refuses); 2 wrong configuration or command line."""
@@ -28,6 +28,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 app.command("check", epilog=EPILOG)(check.check)
+app.command("plan", epilog=EPILOG)(plan.plan)
+app.command("status", epilog=status.EPILOG)(status.status)
 app.command("schema", epilog=EPILOG)(schema.schema)
 app.command("simulate", epilog=EPILOG)(simulate.simulate)
 app.command("read", epilog=EPILOG)(read.read)
@@ -51,6 +53,9 @@ def run(
         list[str] | None,
         typer.Option("--listen", metavar="URL", help="tcp://HOST:PORT instead of server.listen; repeatable."),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Reload the plant's files when they change, as on SIGHUP.")
+    ] = False,
     log_format: Annotated[str, typer.Option("--log-format", metavar="FORMAT", help="text or json.")] = "text",
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, metavar="", show_default=False, help="Say more.")
@@ -68,13 +73,13 @@ def run(
       gateway --config plant.yaml --simulate --listen tcp://127.0.0.1:5020
     """
     if context.invoked_subcommand is not None:
-        if config is not None or simulate or listen:
+        if config is not None or simulate or listen or watch:
             raise typer.BadParameter(
                 f"options before a command run the gateway; they do not go with `{context.invoked_subcommand}`", context
             )
         return
     if config is None:
-        if simulate or listen:
+        if simulate or listen or watch:
             raise typer.BadParameter("say which plant: --config plant.yaml", context)
         print(context.get_help())
         raise typer.Exit(2)
@@ -85,7 +90,9 @@ def run(
 
     gc.enable()
     raise typer.Exit(
-        gateway_app.run(config, simulate=simulate, listen=listen or (), log_format=log_format, verbose=verbose)
+        gateway_app.run(
+            config, simulate=simulate, listen=listen or (), watch=watch, log_format=log_format, verbose=verbose
+        )
     )
 
 

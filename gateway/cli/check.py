@@ -74,7 +74,7 @@ def _summary(config: Config) -> dict[str, Any]:
         }
     units = {
         unit_id: {table: [f"{first}..{stop - 1}" for first, stop in ranges] for table, ranges in bank.ranges().items()}
-        for unit_id, bank in build(config).banks.items()
+        for unit_id, bank in build(config).plant.banks.items()
     }
     return {"listen": [str(url) for url in config.server.listen], "units": units, "devices": devices}
 

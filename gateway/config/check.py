@@ -6,20 +6,26 @@ that were left out because they are wrong already; nothing is concluded from the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.config.check_image import check_image
 from gateway.config.check_references import warn_mistaken_references
+from gateway.config.check_routes import check_units, forwarded_to
 from gateway.config.check_tags import check_poll, check_tag
+from gateway.config.check_times import MIN_INTERVAL_S, MIN_KEEPALIVE_S, at_least
+from gateway.config.check_writes import (
+    check_poll_write,
+    check_push,
+    check_tag_write,
+    check_watchdog,
+    warn_shared_targets,
+)
 from gateway.config.durations import format_duration
 from gateway.config.explain import meant_by, suggest
-from gateway.config.model import Config, Device
+from gateway.config.model import Config, Device, DeviceUrl, Link
 from gateway.config.tree import Findings, KeyPath, numbers_left, place_of
 
-MIN_INTERVAL_S = 0.010
-"""The shortest `every` and `timeout`: below it a PLC answers no faster and the event loop only polls itself."""
-MIN_KEEPALIVE_S = 1.0
-"""TCP keep-alive is set in whole seconds."""
-
-_SOURCE_KEYS = ("source", "keepalive", "connect_delay", "delay", "in_flight")
+_SOURCE_KEYS = ("source", "keepalive", "connect_delay", "delay", "in_flight", "prefer")
 """What belongs to a connection, not to a unit behind it."""
 
 Broken = frozenset[KeyPath]
@@ -28,9 +34,11 @@ Broken = frozenset[KeyPath]
 def check(config: Config, findings: Findings, broken: Broken) -> None:
     """Adds every mistake and warning that concerns more than one key."""
     _check_server(config, findings)
+    check_units(config, findings, broken)
     _check_links(config, findings)
+    forwarded = forwarded_to(config)
     for name, device in config.devices.items():
-        _check_device(config, name, device, findings, broken)
+        _check_device(config, name, device, forwarded, findings, broken)
     _check_shared(config, findings, broken)
     check_image(config, findings, broken)
     warn_mistaken_references(config, findings)
@@ -41,35 +49,66 @@ def _check_server(config: Config, findings: Findings) -> None:
     for number, url in enumerate(server.listen):
         if url.port and url in server.listen[:number]:
             findings.error(("server", "listen", number), f"{url} stands here twice")
-    _at_least(findings, ("server", "keepalive"), server.keepalive_s, MIN_KEEPALIVE_S, off=True)
+    at_least(findings, ("server", "keepalive"), server.keepalive_s, MIN_KEEPALIVE_S, off=True)
 
 
 def _check_links(config: Config, findings: Findings) -> None:
-    used = {device.link for device in config.devices.values()}
-    by_url: dict[str, str] = {}
+    used = {device.link for device in config.devices.values()} | forwarded_to(config)
+    by_url: dict[DeviceUrl, str] = {}
     for name, link in config.links.items():
         path = ("links", name)
         if name in config.devices:
             other = place_of(findings.root, ("devices", name), key=True)
             findings.error(path, f"a device has this name too ({other}); names of links and devices differ", key=True)
-        if link.url.scheme == "sim":
+        _check_urls(link, path, findings)
+        if link.urls[0].scheme == "sim" and len(link.urls) == 1:
             findings.error(
                 (*path, "url"), "a simulated PLC belongs to one device: write `url: sim://` there, without a link"
             )
-        elif (first := by_url.setdefault(str(link.url), name)) != name:
-            findings.warn((*path, "url"), f"the link '{first}' has this url too; each opens a connection of its own")
+        else:
+            first = _shares_address(by_url, name, link.urls)
+            if first is not None:
+                message = f"the link '{first}' has {_this(link)} too; each opens a connection of its own"
+                findings.warn((*path, "url"), message)
         if name not in used:
-            findings.warn(path, f"no device uses this link; write `link: {name}` at one", key=True)
-        _at_least(findings, (*path, "keepalive"), link.keepalive_s, MIN_KEEPALIVE_S, off=True)
+            message = f"no device uses this link; write `link: {name}` at one, or `forward: {name}` in `units`"
+            findings.warn(path, message, key=True)
+        at_least(findings, (*path, "keepalive"), link.keepalive_s, MIN_KEEPALIVE_S, off=True)
 
 
-def _check_device(config: Config, name: str, device: Device, findings: Findings, broken: Broken) -> None:
+def _check_urls(way: Link | Device, path: KeyPath, findings: Findings) -> None:
+    """Several addresses are different ones of one real device."""
+    urls = way.urls
+    if len(urls) > 1:
+        for number, url in enumerate(urls):
+            if url.scheme == "sim":
+                message = "a simulated PLC has no second address: write `url: sim://` alone, or remove it here"
+                findings.error((*path, "url", number), message)
+            elif url in urls[:number]:
+                findings.error((*path, "url", number), f"{url} stands here twice")
+    elif "prefer" in way.model_fields_set and urls:
+        findings.error((*path, "prefer"), "is for several addresses, and there is one; remove the key", key=True)
+
+
+def _shares_address(first_by_url: dict[DeviceUrl, str], name: str, urls: Sequence[DeviceUrl]) -> str | None:
+    """Whose address one of `urls` was before; from now on they are those of `name`, too."""
+    known = [first for url in urls if (first := first_by_url.setdefault(url, name)) != name]
+    return known[0] if known else None
+
+
+def _this(way: Link | Device) -> str:
+    return "this url" if len(way.urls) == 1 else "one of these addresses"
+
+
+def _check_device(
+    config: Config, name: str, device: Device, forwarded: frozenset[str], findings: Findings, broken: Broken
+) -> None:
     path = ("devices", name)
     _check_way(config, name, device, findings, broken)
-    _at_least(findings, (*path, "every"), device.every_s, MIN_INTERVAL_S)
-    _at_least(findings, (*path, "timeout"), device.timeout_s, MIN_INTERVAL_S)
+    at_least(findings, (*path, "every"), device.every_s, MIN_INTERVAL_S)
+    at_least(findings, (*path, "timeout"), device.timeout_s, MIN_INTERVAL_S)
     if device.keepalive_s is not None:
-        _at_least(findings, (*path, "keepalive"), device.keepalive_s, MIN_KEEPALIVE_S, off=True)
+        at_least(findings, (*path, "keepalive"), device.keepalive_s, MIN_KEEPALIVE_S, off=True)
     slowest_s = 0.0
     slowest: KeyPath = path
     unseen = 0
@@ -78,15 +117,17 @@ def _check_device(config: Config, name: str, device: Device, findings: Findings,
     for number, poll in zip(numbers, device.poll, strict=True):
         poll_path = (*path, "poll", number)
         check_poll(poll, poll_path, findings)
+        check_poll_write(poll, poll_path, findings)
         jobs.append((poll_path, poll.every_s))
     for tag_name, tag in device.tags.items():
         tag_path = (*path, "tags", tag_name)
         check_tag(tag, device, tag_path, findings)
+        check_tag_write(tag, tag_path, findings)
         jobs.append((tag_path, tag.every_s))
         unseen += tag.to is None
     for job_path, every_s in jobs:
         if every_s is not None:
-            _at_least(findings, (*job_path, "every"), every_s, MIN_INTERVAL_S)
+            at_least(findings, (*job_path, "every"), every_s, MIN_INTERVAL_S)
         interval_s = device.every_s if every_s is None else every_s
         if interval_s > slowest_s:
             slowest_s, slowest = interval_s, job_path
@@ -94,13 +135,27 @@ def _check_device(config: Config, name: str, device: Device, findings: Findings,
     if unseen:
         count = f"{unseen} of {len(device.tags)} tags have" if len(device.tags) > 1 else "the tag has"
         findings.warn((*path, "tags"), f"{count} no `to`: no client can read what is polled for it", key=True)
-    if not jobs and not any(cut[:2] == path for cut in broken):
-        findings.warn(path, "nothing is read from this device: it has no `poll` and no `tags`", key=True)
+    _check_writes(device, path, findings, broken)
+    idle = not jobs and not device.push and device.watchdog is None and name not in forwarded
+    if idle and not any(cut[:2] == path or cut[0] == "units" for cut in broken):
+        message = "nothing is read from this device: it has no `poll` and no `tags`, and no unit is forwarded to it"
+        findings.warn(path, message, key=True)
+
+
+def _check_writes(device: Device, path: KeyPath, findings: Findings, broken: Broken) -> None:
+    numbers = numbers_left((*path, "push"), len(device.push), broken)
+    for number, push in zip(numbers, device.push, strict=True):
+        check_push(push, device, (*path, "push", number), findings)
+    if device.watchdog is not None:
+        check_watchdog(device.watchdog, (*path, "watchdog"), findings)
+    warn_shared_targets(device, path, findings, broken)
 
 
 def _check_way(config: Config, name: str, device: Device, findings: Findings, broken: Broken) -> None:
     """Either a url or a link, and only what goes with it."""
     path = ("devices", name)
+    if device.link is None:
+        _check_urls(device, path, findings)
     if device.url is not None and device.link is not None:
         findings.error((*path, "link"), "`url` and `link` exclude each other: the link has the url")
     if device.url is None and device.link is None and not _is_told(path, broken):
@@ -147,19 +202,31 @@ def _check_stale(
 
 def _check_shared(config: Config, findings: Findings, broken: Broken) -> None:
     """Devices with the same url share one connection and must agree on it."""
-    first_by_url: dict[str, str] = {}
-    linked = {str(link.url): name for name, link in config.links.items()}
+    linked: dict[DeviceUrl, str] = {}
+    for name, link in config.links.items():
+        _shares_address(linked, name, link.urls)
+    by_urls: dict[tuple[DeviceUrl, ...], str] = {}
+    by_url: dict[DeviceUrl, str] = {}
     for name, device in config.devices.items():
-        if device.url is None or device.link is not None or device.url.scheme == "sim":
+        if device.link is not None or not device.urls or device.urls[0].scheme == "sim":
             continue
         path = ("devices", name)
-        url = str(device.url)
-        if url in linked:
+        link_name = next((linked[url] for url in device.urls if url in linked), None)
+        if link_name is not None:
             message = (
-                f"links.{linked[url]} has this url too; each opens a connection of its own: write `link: {linked[url]}`"
+                f"links.{link_name} has {_this(device)} too; each opens a connection of its own: "
+                f"write `link: {link_name}`"
             )
             findings.warn((*path, "url"), message)
-        first = first_by_url.setdefault(url, name)
+        other = _shares_address(by_url, name, device.urls)
+        first = by_urls.setdefault(device.urls, name)
+        if other is not None and other != first and config.devices[other].urls != device.urls:
+            place = place_of(findings.root, ("devices", other, "url"))
+            message = (
+                f"{other} ({place}) has {_this(device)} in another list; each opens a connection of its own: "
+                "write the same list in both to share one"
+            )
+            findings.warn((*path, "url"), message)
         if first == name:
             continue
         for key in _SOURCE_KEYS:
@@ -171,17 +238,15 @@ def _check_shared(config: Config, findings: Findings, broken: Broken) -> None:
 
 
 def _given(device: Device, key: str) -> object:
-    return getattr(device, key if key in ("source", "in_flight") else f"{key}_s")
+    return getattr(device, _attribute(key))
+
+
+def _attribute(key: str) -> str:
+    return key if key in ("source", "in_flight", "prefer") else f"{key}_s"
 
 
 def _effective(config: Config, name: str, key: str) -> str:
-    value = getattr(config.link_of(name), key if key in ("source", "in_flight") else f"{key}_s")
+    value = getattr(config.link_of(name), _attribute(key))
     if value is None:
         return "any address"
     return format_duration(value) if isinstance(value, float) else str(value)
-
-
-def _at_least(findings: Findings, path: KeyPath, seconds: float, least_s: float, *, off: bool = False) -> None:
-    if seconds < least_s and not (off and seconds == 0):
-        words = " or 0 (off)" if off else ""
-        findings.error(path, f"must be at least {format_duration(least_s)}{words}, this is {format_duration(seconds)}")

@@ -7,10 +7,13 @@ Every place is a span of bits, so that bits in registers and whole registers com
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from gateway.config.addresses import Address, Place
-from gateway.config.model import Config, Poll, Tag, Unit
+from gateway.config.check_routes import key_of_unit
+from gateway.config.model import Config, Device, Poll, Push, Tag, Unit
 from gateway.config.tree import Findings, KeyPath, dotted, find, numbers_left, place_of
 from gateway.modbus.spec import ADDRESSES, Table
 from gateway.values import TYPES
@@ -60,7 +63,11 @@ def check_image(config: Config, findings: Findings, broken: frozenset[KeyPath]) 
     _check_units_named(config, writers, findings)
     if not broken & {("server",), ("server", "default_unit"), ("units",)}:
         for image, here in writers.items():
-            _check_declared(config, image, here, findings)
+            if image[0] in config.routes:
+                for writer in here:
+                    _refuse_forwarded(config, image[0], writer.path, findings)
+            else:
+                _check_declared(config, image, here, findings)
     for image, here in writers.items():
         _check_overlaps(image, here, findings)
     for unit_id, unit in config.units.items():
@@ -68,6 +75,9 @@ def check_image(config: Config, findings: Findings, broken: frozenset[KeyPath]) 
         # With a part left out, what it would have defined is unknown.
         _check_initial(unit_id, unit, mapped, findings, complete=not broken)
         _check_read_only(unit_id, unit, mapped, findings, complete=not broken)
+        if unit.retain and not broken:
+            _check_retain(unit_id, unit, mapped, findings)
+    _check_pushes(config, writers, findings, broken)
 
 
 def _writers(config: Config, findings: Findings, broken: frozenset[KeyPath]) -> dict[Image, list[Writer]]:
@@ -78,7 +88,7 @@ def _writers(config: Config, findings: Findings, broken: frozenset[KeyPath]) -> 
         if place is not None and count is not None:
             address = place.address
             image = (config.unit_of(place), address.table)
-            writers.setdefault(image, []).append(Writer(*_bits(address._replace(count=count)), path))
+            writers.setdefault(image, []).append(Writer(*bits_of(address._replace(count=count)), path))
 
     here: KeyPath
     add(config.server.status, _status_count(config.server.status, ("server", "status"), findings), ("server", "status"))
@@ -96,7 +106,7 @@ def _writers(config: Config, findings: Findings, broken: frozenset[KeyPath]) -> 
     return writers
 
 
-def _bits(address: Address) -> tuple[int, int]:
+def bits_of(address: Address) -> tuple[int, int]:
     """The span of an address in bits, from the beginning of its table."""
     if address.table.is_bits:
         return address.first, address.stop
@@ -177,12 +187,12 @@ def _tag_count(tag: Tag, target: Address, path: KeyPath, findings: Findings) -> 
     if _loses_fraction(tag, kind):
         said = (*path[:-1], "as") if tag.as_ else path
         findings.warn(said, f"the image holds {kind}: the fraction of the value is lost; `as: float32` keeps it")
-    width = _width(tag) if kind in ("raw", "string") else TYPES[kind].registers
+    width = width_of(tag) if kind in ("raw", "string") else TYPES[kind].registers
     return _fits(width, target, _article(kind), path, findings)
 
 
-def _width(tag: Tag) -> int:
-    """Registers of the tag at the device."""
+def width_of(tag: Tag) -> int:
+    """Registers (or the one bit) of the tag at the device."""
     return tag.at.count if tag.type == "string" else TYPES[tag.type].registers
 
 
@@ -229,7 +239,7 @@ def _written(ranges: tuple[tuple[int, int], ...]) -> str:
 
 def _check_units_named(config: Config, writers: dict[Image, list[Writer]], findings: Findings) -> None:
     for (unit_id, _), here in writers.items():
-        if unit_id in (0, 255) and unit_id not in config.units:
+        if unit_id in (0, 255) and unit_id not in config.units and unit_id not in config.routes:
             message = (
                 f"clients that ask unit {unit_id} get unit {config.server.default_unit}, unless `units` names {unit_id}"
             )
@@ -263,7 +273,7 @@ def _check_overlaps(image: Image, writers: list[Writer], findings: Findings) -> 
             both = _describe(image, writer.start, min(far.stop, writer.stop))
             findings.error(
                 second.path,
-                f"two write {both}: this and {_owner(first.path)} ({place_of(findings.root, first.path)})",
+                f"two write {both}: this and {owner_of(first.path)} ({place_of(findings.root, first.path)})",
             )
         if writer.stop > far.stop:
             far = writer
@@ -274,7 +284,7 @@ def _order(findings: Findings, path: KeyPath) -> tuple[int, int, int]:
     return (findings.files.index(mark.file) if mark.file in findings.files else 0, mark.line, mark.column)
 
 
-def _owner(path: KeyPath) -> str:
+def owner_of(path: KeyPath) -> str:
     """`devices.press.tags.level`, `devices.press.poll[0]`, `devices.press.status`"""
     return dotted(path if path[-1] == "status" else path[:-1])
 
@@ -288,7 +298,7 @@ def _check_initial(unit_id: int, unit: Unit, mapped: dict[Table, Spans], finding
     keys = list(node.mapping) if node else []
     for key, (address, _) in zip(keys, unit.initial, strict=True):
         table = address.table
-        start, stop = _bits(address)
+        start, stop = bits_of(address)
         here = (*path, key)
         ranges = _ranges(unit, table)
         if mapped[table].touch(start, stop):
@@ -318,16 +328,136 @@ def _check_read_only(
         if address.bit is not None:
             findings.error(here, f"whole registers are read only: write `{table.word}:{address.first}`")
             continue
-        declared = _declared(_ranges(unit, table) or (), table)
-        size = 1 if table.is_bits else _REGISTER_BITS
-        spans = [*zip(declared.starts, declared.stops, strict=True)]
-        # A register of which one bit is mapped exists as a whole.
-        spans += [
-            (a // size * size, -(-b // size) * size)
-            for a, b in zip(mapped[table].starts, mapped[table].stops, strict=True)
-        ]
-        if complete and not Spans(spans).contain(*_bits(address)):
+        existing = _existing(unit, table, mapped[table])
+        if complete and not existing.contain(*bits_of(address)):
             findings.error(
                 here,
                 f"unit {unit_id} has no {address.describe()}, or not all of it; nothing is declared or mapped there",
             )
+
+
+def _existing(unit: Unit, table: Table, mapped: Spans) -> Spans:
+    """What there is of a table: declared or mapped. A register of which one bit is mapped exists as a whole."""
+    declared = _declared(_ranges(unit, table) or (), table)
+    size = 1 if table.is_bits else _REGISTER_BITS
+    spans = [*zip(declared.starts, declared.stops, strict=True)]
+    spans += [(a // size * size, -(-b // size) * size) for a, b in zip(mapped.starts, mapped.stops, strict=True)]
+    return Spans(spans)
+
+
+def _refuse_forwarded(config: Config, unit_id: int, path: KeyPath, findings: Findings) -> None:
+    """Nothing of ours lies in a unit that is passed through."""
+    place = place_of(findings.root, ("units", str(key_of_unit(config, unit_id))), key=True)
+    name = config.routes[unit_id].forward
+    default = ""
+    if unit_id == config.server.default_unit and "/" not in findings.text(path):
+        default = ", the `default_unit`,"
+    findings.error(path, f"unit {unit_id}{default} is forwarded to '{name}' ({place}) and has no registers of ours")
+
+
+def _check_retain(unit_id: int, unit: Unit, mapped: dict[Table, Spans], findings: Findings) -> None:
+    """There must be something that clients can write and no device fills."""
+    for table in (Table.COILS, Table.HOLDING):
+        declared = _declared(_ranges(unit, table) or (), table)
+        if any(
+            not mapped[table].contain(start, stop) for start, stop in zip(declared.starts, declared.stops, strict=True)
+        ):
+            return
+    findings.error(
+        ("units", str(unit_id), "retain"),
+        f"unit {unit_id} has no registers of our own that clients can write; declare some, such as `holding: 0..999`",
+    )
+
+
+def _check_pushes(
+    config: Config, writers: dict[Image, list[Writer]], findings: Findings, broken: frozenset[KeyPath]
+) -> None:
+    """That the sources of pushes fit, and that they exist."""
+    ordered: dict[Image, list[Writer]] = {}
+    for name, device in config.devices.items():
+        path = ("devices", name, "push")
+        numbers = numbers_left(path, len(device.push), broken)
+        for number, push in zip(numbers, device.push, strict=True):
+            here = (*path, number, "from")
+            if not _source_fits(push, here, findings):
+                continue
+            image = (config.unit_of(push.from_), push.from_.address.table)
+            source = Writer(*bits_of(push.from_.address._replace(count=push.write.count)), here)
+            if image not in ordered:
+                ordered[image] = sorted(writers.get(image, ()))
+            if not broken:
+                _check_source(config, image, source, ordered[image], findings)
+            for writer in _overlapping(ordered[image], source):
+                if writer.path[:2] == path[:2] and _comes_from(device, writer.path, push.write, broken):
+                    place = place_of(findings.root, writer.path)
+                    message = (
+                        f"{owner_of(writer.path)} ({place}) fills it from the same registers of the device: "
+                        "they would be written back"
+                    )
+                    findings.warn(here, message)
+                    break
+
+
+def _source_fits(push: Push, path: KeyPath, findings: Findings) -> bool:
+    source, target = push.from_.address, push.write
+    if target.bit is not None:
+        return False  # told already
+    if source.table.is_bits != target.table.is_bits:
+        what, where = ("bits", "coils or discrete") if target.table.is_bits else ("registers", "holding or input")
+        findings.error(path, f"a push copies {what} as they are, from {where}; this is {source.describe()}")
+        return False
+    if source.bit is not None:
+        findings.error(path, f"a push copies whole registers, this is the bit {source.describe()}")
+        return False
+    return _fits(target.count, source, "the push", path, findings) is not None
+
+
+def _check_source(config: Config, image: Image, source: Writer, writers: list[Writer], findings: Findings) -> None:
+    """The source exists, and something can write it."""
+    unit_id, table = image
+    if unit_id in config.routes:
+        _refuse_forwarded(config, unit_id, source.path, findings)
+        return
+    unit = config.units.get(unit_id, Unit())
+    ranges = _ranges(unit, table)
+    mapped = Spans([(writer.start, writer.stop) for writer in writers])
+    described = _describe(image, source.start, source.stop)
+    if not _existing(unit, table, mapped).contain(source.start, source.stop):
+        if ranges is None:
+            last = max(-(-source.stop // (1 if table.is_bits else _REGISTER_BITS)) - 1, 999)
+            hint = f"declare it: `units: {{{unit_id}: {{{table.word}: 0..{last}}}}}`"
+        else:
+            place = place_of(findings.root, ("units", str(unit_id), table.word))
+            hint = f"the unit declares {table.word}: {_written(ranges)} ({place})"
+        findings.error(source.path, f"there is no {described}, or not all of it; {hint}")
+    elif table in (Table.DISCRETE, Table.INPUT):
+        written = [bits_of(address) for address, _ in unit.initial if address.table is table]
+        written += zip(mapped.starts, mapped.stops, strict=True)
+        if not Spans(written).contain(source.start, source.stop):
+            message = f"clients cannot write {described}, and nothing is mapped to all of it: this never sends anything"
+            findings.warn(source.path, message)
+
+
+def _overlapping(ordered: list[Writer], source: Writer) -> Iterator[Writer]:
+    """Of writers side by side those that touch `source`."""
+    at = max(bisect_right(ordered, source.start, key=lambda writer: writer.start) - 1, 0)
+    for writer in islice(ordered, at, None):
+        if writer.start >= source.stop:
+            return
+        if writer.stop > source.start:
+            yield writer
+
+
+def _comes_from(device: Device, writer: KeyPath, target: Address, broken: frozenset[KeyPath]) -> bool:
+    """Whether the poll or tag that has the key `writer` reads what is written at `target`."""
+    if writer[2] == "tags":
+        tag = device.tags[str(writer[3])]
+        read = tag.at._replace(count=width_of(tag))
+    elif writer[2] == "poll":
+        numbers = numbers_left(writer[:3], len(device.poll), broken)
+        read = device.poll[numbers.index(int(writer[3]))].read
+    else:
+        return False
+    start, stop = bits_of(read)
+    first, last = bits_of(target)
+    return read.table is target.table and start < last and first < stop

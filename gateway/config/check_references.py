@@ -55,6 +55,11 @@ def _addresses(config: Config) -> Iterator[tuple[KeyPath, Address]]:
         for number, poll in enumerate(device.poll):
             yield (*path, "poll", number, "read"), poll.read
             yield (*path, "poll", number, "to"), poll.to.address
+        for number, push in enumerate(device.push):
+            yield (*path, "push", number, "write"), push.write
+            yield (*path, "push", number, "from"), push.from_.address
+        if device.watchdog:
+            yield (*path, "watchdog", "write"), device.watchdog.write
         for tag_name, tag in device.tags.items():
             yield (*path, "tags", tag_name, "at"), tag.at
             if tag.to:

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.config.model import Config
-from gateway.config.tree import Findings, KeyPath, find
+from gateway.config.model import Config, Route, Unit, kind_of_unit
+from gateway.config.tree import Findings, KeyPath, Node, find
 
 _SYNONYMS = {
     "address": "at",
@@ -60,6 +60,15 @@ _SYNONYMS = {
     "text": "string",
     "big": "ABCD",
     "little": "DCBA",
+    "route": "forward",
+    "target": "forward",
+    "writable": "write",
+    "writeable": "write",
+    "access": "write",
+    "limits": "range",
+    "persist": "retain",
+    "persistent": "retain",
+    "retentive": "retain",
 }
 """What other programs call it; offered only where the word on the right exists."""
 
@@ -69,6 +78,9 @@ _EXAMPLES = {
     "read": "read: holding:0..49",
     "to": "to: 1/holding:1000",
     "url": "url: tcp://192.168.1.10:502",
+    "forward": "forward: press",
+    "write": "write: holding:200",
+    "from": "from: 1/holding:300",
 }
 _MAX_CHOICES = 24
 
@@ -86,11 +98,24 @@ class Explained(NamedTuple):
 
 
 def explain(error: ValidationError, findings: Findings) -> list[Explained]:
-    items = error.errors(include_url=False)
+    items: list[Any] = error.errors(include_url=False)
+    for item in items:
+        item["loc"] = _place_in_file(item["loc"], findings.root)
     unknown = [item["loc"] for item in items if item["type"] == "extra_forbidden"]
     # A key that is missing and misspelt is one mistake.
-    misspelt = {(*loc[:-1], meant_by(str(loc[-1]), keys_at(loc[:-1]))) for loc in unknown}
+    misspelt = {(*loc[:-1], meant_by(str(loc[-1]), keys_at(loc[:-1], findings.root))) for loc in unknown}
     return [_explain(item, findings) for item in items if item["type"] != "missing" or item["loc"] not in misspelt]
+
+
+def _place_in_file(loc: KeyPath, root: Node) -> KeyPath:
+    """pydantic's path as keys of the file."""
+    if loc[0] == "units" and len(loc) > 2 and loc[2] in ("unit", "route"):
+        loc = (*loc[:2], *loc[3:])  # the name of the kind of section
+    if loc[-2:] == ("url", 0):
+        node = find(root, loc[:-1])
+        if node is not None and not isinstance(node.value, list):
+            return loc[:-1]  # one address, not a list
+    return loc
 
 
 def meant_by(word: str, choices: Iterable[str]) -> str | None:
@@ -122,21 +147,33 @@ def _explain(item: Any, findings: Findings) -> Explained:
     kind: str = item["type"]
     path: KeyPath = item["loc"]
     if path and path[-1] == "[key]":
-        return Explained(path[:-1], _said(item), True, _owner(path[:-1]))
+        return Explained(path[:-1], _said(item), True, _owner(path[:-1], findings.root))
     if kind == "missing":
         name = str(path[-1])
         example = f"; write for example `{_EXAMPLES[name]}`" if name in _EXAMPLES else ""
-        return Explained(path[:-1], f"the key '{name}' is missing{example}", True, _owner(path[:-1]), name)
+        return Explained(
+            path[:-1], f"the key '{name}' is missing{example}", True, _owner(path[:-1], findings.root), name
+        )
     if kind == "extra_forbidden":
-        return Explained(path, _unknown_key(path, findings), True, _owner(path))
-    return Explained(path, _message(kind, item), False, _owner(path))
+        return Explained(path, _unknown_key(path, findings), True, _owner(path, findings.root))
+    return Explained(path, _message(kind, item), False, _owner(path, findings.root))
 
 
-def _owner(path: KeyPath) -> KeyPath:
-    """The part to leave out: a whole tag or poll, else the key of a section."""
-    if path[0] == "devices" and len(path) > 3 and path[2] in ("tags", "poll"):
+def _owner(path: KeyPath, root: Node) -> KeyPath:
+    """The part to leave out: a whole tag, poll or push, else the key of a section."""
+    if path[0] == "devices" and len(path) > 3 and path[2] in ("tags", "poll", "push"):
         return path[:4]
+    if path[0] == "units" and len(path) > 2 and _kind_of_unit(path, root) == "route":
+        node = find(root, path[:2])
+        if path[2] == "forward" or node is None or "forward" not in node.mapping:
+            return path[:2]  # without its `forward` the rest would be taken for a register image
     return path[:3] if path[0] in ("devices", "links", "units") else path[:2]
+
+
+def _kind_of_unit(path: Sequence[str | int], root: Node) -> str:
+    """Of the section of `units` that `path` leads to or into."""
+    node = find(root, path[:2])
+    return kind_of_unit(node.mapping if node else {})
 
 
 def _unknown_key(path: KeyPath, findings: Findings) -> str:
@@ -144,7 +181,7 @@ def _unknown_key(path: KeyPath, findings: Findings) -> str:
     node = find(findings.root, path)
     if node is not None and node.value == "" and re.fullmatch(r"[^a-z]*\d[^(]*|.*\)", key):
         return f"unknown key '{key}'; inside {{ }} a comma parts the keys: a text with commas needs quotes"
-    return f"unknown key '{key}'; {suggest(key, keys_at(path[:-1]))}"
+    return f"unknown key '{key}'; {suggest(key, keys_at(path[:-1], findings.root))}"
 
 
 def _said(item: Any) -> str:
@@ -191,11 +228,15 @@ def keys_of(section: type[BaseModel]) -> tuple[str, ...]:
         keys.append("include")
     elif section.__name__ == "Device":
         keys += ["profile", "tags_file"]
+    elif section is Unit:
+        keys.append("forward")
     return tuple(keys)
 
 
-def keys_at(path: Sequence[str | int]) -> tuple[str, ...]:
+def keys_at(path: Sequence[str | int], root: Node) -> tuple[str, ...]:
     """The keys that the section at `path` knows."""
+    if len(path) == 2 and path[0] == "units":
+        return keys_of(Route if _kind_of_unit(path, root) == "route" else Unit)
     annotation: Any = Config
     for part in path:
         annotation = _below(annotation, part)

@@ -7,19 +7,28 @@ the YAML in the value (`timeout: 1s`). What concerns two keys at once is judged 
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+import pydantic
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PrivateAttr, model_validator
 
 from gateway.config.addresses import Address, AddressField, Place, PlaceField, RangesField
 from gateway.config.durations import DurationField
 from gateway.config.scalars import (
     BooleanField,
+    FaultCount,
     FractionField,
+    FunctionsField,
     InitialField,
     IntegerField,
     Name,
+    RangeOfValuesField,
+    RefusalsField,
     SentinelsField,
     TagName,
     TextField,
@@ -29,7 +38,7 @@ from gateway.config.scalars import (
     empty_is_none_given,
     one_or_many,
 )
-from gateway.config.urls import DeviceUrl, DeviceUrlField, ListenUrl, ListenUrlField
+from gateway.config.urls import DeviceUrl, DeviceUrlsField, ListenUrl, ListenUrlField
 
 ByteOrder = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 TypeName = Literal[
@@ -38,6 +47,7 @@ TypeName = Literal[
 AsName = Literal[
     "raw", "bool", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64", "bcd16", "bcd32"
 ]
+Prefer = Literal["first", "any"]
 OnStale = Literal["error", "hold", "zero"]
 Quirk = Literal["tid_zero", "any_unit"]
 
@@ -89,6 +99,23 @@ class Server(Section):
     """Where the eight input registers about the gateway itself begin, such as `1/input:8990`."""
 
 
+class Route(Section):
+    """A unit id that is passed through to a device, transparently."""
+
+    forward: TextField
+    """A device (its unit id is used) or a link (unit ids pass unchanged)."""
+    to_unit: Annotated[UnitIdField, Field(ge=0, le=255)] | None = None
+    """The unit id on the device's side; overrides either."""
+    read_only: BooleanField = False
+    """true: functions that write are refused with 01."""
+    functions: FunctionsField | None = None
+    """The function codes that pass, such as `[3, 4]`; others are refused with 01. Default: all."""
+    cache_s: DurationField = Field(default=0.0, alias="cache")
+    """How long an answer to a read serves equal reads; 0s: not at all. A write to the unit empties it."""
+    timeout_s: DurationField | None = Field(default=None, alias="timeout")
+    """For one answer; default: the device's, or 1s."""
+
+
 class Unit(Section):
     """A register image of our own. A table that is not declared consists of exactly what is mapped into it."""
 
@@ -104,13 +131,34 @@ class Unit(Section):
     """Values of our own registers at start: `{"holding:10": 1234, "holding:11": [1, 2, 3], "coils:0": true}`."""
     read_only: Annotated[tuple[AddressField, ...], one_or_many] = ()
     """Refused to clients that write, with exception 02: `[holding:500..599]`."""
+    retain: BooleanField = False
+    """true: our own registers survive a restart."""
+
+
+_ROUTE_ONLY = frozenset({"forward", "to_unit", "functions", "cache", "timeout"})
+"""Keys that a register image does not have."""
+
+
+def kind_of_unit(value: Any) -> Literal["route", "unit"]:
+    """Whether a section of `units` is a Route or a Unit: what has the key `forward`, or seems to, is a route."""
+    if not isinstance(value, Mapping) or value.keys().isdisjoint(_ROUTE_ONLY):
+        close = difflib.get_close_matches("forward", value if isinstance(value, Mapping) else (), n=1)
+        return "route" if close else "unit"
+    return "route"
+
+
+UnitSection = Annotated[
+    Annotated[Unit, pydantic.Tag("unit")] | Annotated[Route, pydantic.Tag("route")], Discriminator(kind_of_unit)
+]
 
 
 class Link(Section):
     """A named way to devices, for settings that they share."""
 
-    url: DeviceUrlField
-    """`tcp://HOST:PORT`"""
+    urls: DeviceUrlsField = Field(alias="url")
+    """`tcp://HOST:PORT`, or a list: the next is used when one fails."""
+    prefer: Prefer = "first"
+    """With several addresses: `first` goes back to the first when it answers again, `any` stays where it works."""
     source: TextField | None = None
     """Local address of the connection; default: the system's choice."""
     keepalive_s: DurationField = Field(default=60.0, alias="keepalive")
@@ -122,6 +170,11 @@ class Link(Section):
     in_flight: Annotated[IntegerField, Field(ge=1, le=64)] = 1
     """Requests outstanding at once."""
 
+    @property
+    def url(self) -> DeviceUrl:
+        """The first address."""
+        return self.urls[0]
+
 
 class Poll(Section):
     """Registers or bits mirrored as they are."""
@@ -132,6 +185,79 @@ class Poll(Section):
     """Where it begins in our image: `1/holding:1000`."""
     every_s: DurationField | None = Field(default=None, alias="every")
     """Interval; default: the device's."""
+    write: Literal["through"] | None = None
+    """`through`: clients' writes to the mirrored registers go to the device. Default: they are refused with 02."""
+    latest_only: BooleanField = False
+    """true: of writes that wait for the device only the latest is sent; for set-points that a slider floods."""
+    verify_s: DurationField | None = Field(default=None, alias="verify")
+    """So long after a write it is read back; the image shows what was written until then."""
+
+
+class Push(Section):
+    """Our registers written to the device."""
+
+    write: AddressField
+    """What is written in the device: `holding:200..209`."""
+    from_: PlaceField = Field(alias="from")
+    """Where it begins in our image: `1/holding:300`."""
+    on: Literal["change"] | None = None
+    """`change`: written when a source register changes."""
+    every_s: DurationField | None = Field(default=None, alias="every")
+    """Written cyclically, too. One of `on` and `every` must be given."""
+
+
+class Watchdog(Section):
+    """A counter in the device that stands still when the gateway does."""
+
+    write: AddressField
+    """The holding register that counts up, 0..65535 and around."""
+    every_s: DurationField = Field(default=1.0, alias="every")
+    """How often."""
+
+
+class Faults(Section):
+    """What a simulated device does wrong, on purpose. Counts mean `every Nth request`; 0: never."""
+
+    delay_s: DurationField = Field(default=0.0, alias="delay")
+    """Before each answer."""
+    dead: BooleanField = False
+    """It never answers."""
+    no_answer: FaultCount = 0
+    """Every Nth request is not answered."""
+    late: FaultCount = 0
+    """Every Nth answer comes `late_by` too late."""
+    late_by_s: DurationField = Field(default=2.0, alias="late_by")
+    """How late `late` is."""
+    wrong_tid: FaultCount = 0
+    """Every Nth answer carries another transaction id."""
+    zero_tid: BooleanField = False
+    """Every answer carries transaction id 0."""
+    wrong_unit: FaultCount = 0
+    """Every Nth answer carries another unit id."""
+    short_frame: FaultCount = 0
+    """Every Nth answer has less data than asked for, its header agreeing."""
+    wrong_length: FaultCount = 0
+    """Every Nth answer has a length in its header that disagrees with its data."""
+    lag: BooleanField = False
+    """After a request that was not answered in time, each answer carries the data of the request before."""
+    busy: FaultCount = 0
+    """Every Nth request is refused with 06."""
+    refuse: RefusalsField = ()
+    """Exception codes by address range: `{"holding:10..12": 2}`; a request that touches one gets it."""
+    no_functions: FunctionsField = ()
+    """Function codes that are refused with 01, such as `[5, 6]` or `[22]`."""
+    split: BooleanField = False
+    """Every answer is sent in segments of one byte."""
+    join: BooleanField = False
+    """Answers are held back for a moment and leave in one segment."""
+    one_connection: BooleanField = False
+    """A second connection is accepted and closed at once."""
+    idle_close_s: DurationField = Field(default=0.0, alias="idle_close")
+    """A connection that is idle for so long is closed."""
+    max_registers: Annotated[IntegerField, Field(ge=1, le=125)] | None = None
+    """Reads of more registers are refused with 02."""
+    one_at_a_time: BooleanField = False
+    """What arrives while a request is being worked on is dropped."""
 
 
 class Tag(Section):
@@ -158,6 +284,14 @@ class Tag(Section):
     """Values that mean "no value": hexadecimal for the raw bits, decimal for the number before scaling."""
     deadband: FractionField = Fraction(0)
     """A change smaller than this is not published."""
+    write: BooleanField = False
+    """true: clients' writes to `to` go to the device, scaled back. Default: they are refused with 02."""
+    range: RangeOfValuesField | None = None
+    """The least and the greatest value that may be written, `[0, 100]`, in engineering units; others get 03."""
+    latest_only: BooleanField = False
+    """true: of writes that wait for the device only the latest is sent; for set-points that a slider floods."""
+    verify_s: DurationField | None = Field(default=None, alias="verify")
+    """So long after a write it is read back; clients see what was written until then."""
     sim: TextField | None = None
     """The signal of a simulated device: `sine(20, 80, 60s)`, `square(10s)`, `counter(3)` ..."""
 
@@ -167,8 +301,10 @@ class Device(Section):
 
     enabled: BooleanField = True
     """false: not polled; its registers have no value."""
-    url: DeviceUrlField | None = None
-    """`tcp://HOST:PORT`, or `sim://` for a simulated PLC. Devices with the same url share one connection."""
+    urls: DeviceUrlsField = Field(default=(), alias="url")
+    """`tcp://HOST:PORT` or a list (the next is used when one fails), or `sim://`. The same url: one connection."""
+    prefer: Prefer | None = None
+    """With several addresses: `first` goes back to the first when it answers again (default), `any` stays."""
     link: TextField | None = None
     """The name of a link, instead of a url."""
     source: TextField | None = None
@@ -203,12 +339,25 @@ class Device(Section):
     """What clients read when values are too old: exception 0B, the last value, or 0."""
     stale_after_s: DurationField | None = Field(default=None, alias="stale_after")
     """Age from which values are too old; default: three intervals of the job, at least 5s."""
+    force_multiple: BooleanField = False
+    """true: writes are sent with functions 15 and 16 only, for devices without 05 and 06."""
+    watchdog: Watchdog | None = None
+    """A register of the device that counts up while the gateway is well."""
     status: PlaceField | None = None
     """Where the eight input registers about this device begin, such as `1/input:9000`."""
     poll: Annotated[tuple[Poll, ...], BeforeValidator(empty_is_none_given)] = ()
     """Raw mirroring: registers as they are."""
+    push: Annotated[tuple[Push, ...], BeforeValidator(empty_is_none_given)] = ()
+    """The other way: our registers written to the device."""
     tags: Annotated[dict[TagName, Tag], BeforeValidator(empty_is_no_keys)] = {}
     """Named, typed values."""
+    faults: Faults | None = None
+    """What its simulation does wrong; nothing to a real device."""
+
+    @property
+    def url(self) -> DeviceUrl | None:
+        """The first address; None with a `link`."""
+        return self.urls[0] if self.urls else None
 
     def stale_s(self, every_s: float) -> float:
         """How old, in seconds, values of a job with this interval may grow before `on_stale` decides."""
@@ -222,24 +371,54 @@ class Config(Section):
 
     server: Server = Server()
     """What SCADA connects to."""
-    units: Annotated[dict[UnitKey, Unit], BeforeValidator(empty_is_no_keys)] = {}
+    sections: Annotated[dict[UnitKey, UnitSection], BeforeValidator(empty_is_no_keys)] = Field(
+        default={}, alias="units"
+    )
     """What each unit id answers with."""
+    state_dir: TextField | None = None
+    """Where retained registers and the control socket lie; default: `state` beside the first file."""
     links: Annotated[dict[Name, Link], BeforeValidator(empty_is_no_keys)] = {}
     """Ways to devices that need a name."""
     devices: Annotated[dict[Name, Device], BeforeValidator(empty_is_no_keys)] = {}
     """PLCs, meters, drives: what is read."""
     _warnings: tuple[str, ...] = PrivateAttr(default=())
+    _state_path: Path = PrivateAttr(default=Path("state"))
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """`FILE:LINE:COLUMN: PATH: ...` of what is allowed but probably not meant; no key of the YAML."""
         return self._warnings
 
-    def with_warnings(self, warnings: tuple[str, ...]) -> Config:
-        """The same plant with what was noticed when it was read."""
+    @property
+    def state_path(self) -> Path:
+        """The folder `state_dir` names, or its default, as an absolute path; no key of the YAML."""
+        return self._state_path
+
+    def loaded(self, first_file: Path, warnings: tuple[str, ...]) -> Config:
+        """The same plant with where it came from and what was noticed when it was read."""
         copy = self.model_copy()
         copy._warnings = warnings
+        copy._state_path = (first_file.parent / (self.state_dir or "state")).resolve()
         return copy
+
+    @cached_property
+    def units(self) -> Mapping[int, Unit]:
+        """The register images of our own that the file names, by unit id."""
+        return {
+            key.first: section
+            for key, section in self.sections.items()
+            if isinstance(section, Unit) and key.first == key.last
+        }
+
+    @cached_property
+    def routes(self) -> Mapping[int, Route]:
+        """The unit ids that are passed through, ranges expanded."""
+        return {
+            unit_id: section
+            for key, section in self.sections.items()
+            if isinstance(section, Route)
+            for unit_id in key.ids
+        }
 
     def unit_of(self, place: Place) -> int:
         """The unit id a place of ours belongs to: its own, or the default unit."""
@@ -251,7 +430,8 @@ class Config(Section):
         if device.link is not None:
             return self.links[device.link]
         return Link.model_construct(
-            url=device.url,
+            urls=device.urls,
+            prefer=device.prefer or "first",
             source=device.source,
             keepalive_s=_or(device.keepalive_s, 60.0),
             connect_delay_s=_or(device.connect_delay_s, 0.0),
@@ -264,10 +444,11 @@ class Config(Section):
         device = self.devices[name]
         if device.link is not None:
             return device.link
-        assert device.url is not None  # `check` saw to it
-        if device.url.scheme == "sim":
+        assert device.urls  # `check` saw to it
+        if device.urls[0].scheme == "sim":
             return f"sim://{name}"
-        return f"{device.url}?source={device.source}" if device.source else str(device.url)
+        urls = "|".join(map(str, device.urls))
+        return f"{urls}?source={device.source}" if device.source else urls
 
 
 def _or(value: float | None, default: float) -> float:
@@ -280,13 +461,17 @@ __all__ = [
     "Config",
     "Device",
     "DeviceUrl",
+    "Faults",
     "Identity",
     "Link",
     "ListenUrl",
     "Place",
     "Poll",
+    "Push",
+    "Route",
     "Section",
     "Server",
     "Tag",
     "Unit",
+    "Watchdog",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, PlainValidator, TypeAdapter, WithJsonSchema
 
@@ -175,19 +175,133 @@ InitialField = Annotated[
 ]
 """(address, values): as many values as the address counts; bool for bits, 0..65535 for registers."""
 
+
+def _function(value: Any) -> int:
+    code = parse_integer(value)
+    if not 1 <= code <= 127:
+        raise ValueError(f"{code} is not a function code; those are 1..127, such as 3 or 0x10")
+    return code
+
+
+def _functions(value: Any) -> tuple[int, ...]:
+    codes = [_function(item) for item in _many(value)]
+    for number, code in enumerate(codes):
+        if code in codes[:number]:
+            raise ValueError(f"the function {code} stands here twice")
+    return tuple(codes)
+
+
+MAX_FAULT_COUNT = 1_000_000
+
+
+def _fault_count(value: Any) -> int:
+    count = parse_integer(value)
+    if not 0 <= count <= MAX_FAULT_COUNT:
+        raise ValueError(f"counts requests: 0 (never) to {MAX_FAULT_COUNT}, this is {count}")
+    return count
+
+
+def _exception_code(value: Any) -> int:
+    code = parse_integer(value)
+    if not 1 <= code <= 255:
+        raise ValueError(f"{code} is not an exception code; those are 1..255, such as 2 (illegal data address)")
+    return code
+
+
+_RefusalsMapping: TypeAdapter[dict[Address, int]] = TypeAdapter(
+    dict[AddressField, Annotated[int, PlainValidator(_exception_code)]]
+)
+
+
+def _refusals(value: Any) -> tuple[tuple[Address, int], ...]:
+    if value == "":
+        return ()
+    if not isinstance(value, dict):
+        raise ValueError('expected a mapping of addresses to exception codes, such as {"holding:10..12": 2}')
+    refusals = tuple(_RefusalsMapping.validate_python(value).items())
+    for address, _ in refusals:
+        if address.bit is not None:
+            raise ValueError(
+                f"{address.describe()}: registers are refused as a whole: write `{address.table.word}:{address.first}`"
+            )
+    return refusals
+
+
+def _range_of_values(value: Any) -> tuple[Fraction, Fraction]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError("expected the least and the greatest value, such as `[0, 100]`")
+    low, high = (parse_fraction(item) for item in value)
+    if low > high:
+        raise ValueError(f"the least value comes first: write `[{value[1]}, {value[0]}]`")
+    return low, high
+
+
+_FUNCTION_SCHEMA = {"type": ["integer", "string"]}
+FunctionsField = Annotated[
+    tuple[int, ...],
+    PlainValidator(_functions),
+    WithJsonSchema({"anyOf": [_FUNCTION_SCHEMA, {"type": "array", "items": _FUNCTION_SCHEMA}]}),
+]
+"""Function codes, each once, in the order written."""
+FaultCount = Annotated[
+    int,
+    PlainValidator(_fault_count),
+    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_FAULT_COUNT}),
+]
+"""Every Nth request; 0: never."""
+RefusalsField = Annotated[
+    tuple[tuple[Address, int], ...],
+    PlainValidator(_refusals),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": ["integer", "string"]}}),
+]
+"""(address, exception code), in the order written."""
+RangeOfValuesField = Annotated[
+    tuple[Fraction, Fraction],
+    PlainValidator(_range_of_values),
+    WithJsonSchema({"type": "array", "items": {"type": ["number", "string"]}, "minItems": 2, "maxItems": 2}),
+]
+"""(least, greatest), both included."""
+
+
+class UnitIds(NamedTuple):
+    """The unit ids that a key of `units` stands for: `5`, or `10..20` with both ends."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        """As it is written in the file."""
+        return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
+
+    @property
+    def ids(self) -> range:
+        return range(self.first, self.last + 1)
+
+
 _CANONICAL_UNIT = re.compile(r"0|[1-9]\d{0,2}", re.ASCII)
 
 
-def _unit_key(value: Any) -> int:
+def _unit_key(value: Any) -> UnitIds:
     text = str(value)
-    if re.fullmatch(r"\d+\.\.\d+", text):
-        raise ValueError("ranges of units are for forwarding, which is not built yet; write one unit id, such as `5`")
+    if ".." not in text:
+        unit_id = _unit_id(text)
+        return UnitIds(unit_id, unit_id)
+    begin, _, end = text.partition("..")
+    first, last = _unit_id(begin), _unit_id(end)
+    if last < first:
+        raise ValueError(f"`{text}` runs backwards: write `{last}..{first}`")
+    if last == first:
+        raise ValueError(f"`{text}` is one unit id; write `{first}`")
+    return UnitIds(first, last)
+
+
+def _unit_id(text: str) -> int:
     if not _CANONICAL_UNIT.fullmatch(text):
         plain = text.lstrip("0")
         hint = (
             f"; write {plain}"
             if plain.isascii() and plain.isdigit() and len(plain) <= 3
-            else ": 0..255 in plain decimal"
+            else ": 0..255 in plain decimal, or a range such as `10..20`"
         )
         raise ValueError(f"`{text}` is not a unit id{hint}")
     if int(text) > 255:
@@ -195,8 +309,8 @@ def _unit_key(value: Any) -> int:
     return int(text)
 
 
-UnitKey = Annotated[int, PlainValidator(_unit_key)]
-"""A unit id as a key; one notation only, so that equal ids are equal keys."""
+UnitKey = Annotated[UnitIds, PlainValidator(_unit_key)]
+"""Unit ids as a key; one notation only, so that equal ids are equal keys."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 

@@ -17,7 +17,20 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from gateway.config import model
 from gateway.config.durations import format_duration
-from gateway.config.model import Config, Device, Identity, Link, Poll, Server, Tag, Unit
+from gateway.config.model import (
+    Config,
+    Device,
+    Faults,
+    Identity,
+    Link,
+    Poll,
+    Push,
+    Route,
+    Server,
+    Tag,
+    Unit,
+    Watchdog,
+)
 from gateway.config.scalars import one_or_many
 
 _VARIABLE = {"$ref": "#/$defs/Variable"}
@@ -42,6 +55,11 @@ def json_schema() -> dict[str, Any]:
     required = definitions["Tag"].pop("required")
     device["if"] = {"not": {"required": ["profile"]}}
     device["then"] = {"properties": {"tags": {"additionalProperties": {"required": required}}}}
+    units = top["properties"]["units"]
+    units["additionalProperties"] = {"anyOf": [*units["additionalProperties"]["oneOf"], {"type": "null"}]}
+    # What YAML 1.1 makes of the key `on`; editors that know YAML 1.2 never see it.
+    push = definitions["Push"]["properties"]
+    push["true"] = {**push["on"], "doNotSuggest": True}
     definitions["Variable"] = {"type": "string", "pattern": r"\$\{[A-Za-z_]", "description": "From the environment."}
     top["properties"]["include"] = {
         "description": "More files of the same shape, relative to this one: `[lines/*.yaml]`.",
@@ -74,7 +92,19 @@ def _docstrings() -> dict[tuple[str, str], str]:
     return found
 
 
-_SECTIONS: tuple[type[BaseModel], ...] = (Server, Identity, Unit, Link, Device, Poll, Tag)
+_SECTIONS: tuple[type[BaseModel], ...] = (
+    Server,
+    Identity,
+    Unit,
+    Route,
+    Link,
+    Device,
+    Poll,
+    Push,
+    Watchdog,
+    Tag,
+    Faults,
+)
 
 
 class _Generator(GenerateJsonSchema):
@@ -97,6 +127,8 @@ def _finish(section: type[BaseModel], schema: dict[str, Any]) -> None:
         if "$ref" in given:
             continue
         branches = [_limits(branch) for branch in given.pop("anyOf", [given]) if branch.get("type") != "null"]
+        if len(branches) == 1 and "$ref" in branches[0]:
+            branches.append({"type": "null"})  # an optional section with all its lines commented out
         if one_or_many in field.metadata:
             branches = [branches[0]["items"], *branches]
         properties[key] = _joined(branches)
@@ -126,7 +158,7 @@ def _joined(branches: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _takes_any_text(schema: dict[str, Any]) -> bool:
-    return "string" in schema.get("type", ()) and "pattern" not in schema and "enum" not in schema
+    return "string" in schema.get("type", ()) and schema.keys().isdisjoint(("pattern", "enum", "const"))
 
 
 def _default(value: Any) -> Any:

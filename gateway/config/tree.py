@@ -65,6 +65,14 @@ class Node:
             return {key: node.plain() for key, node in value.items()}
         return [node.plain() for node in value]
 
+    def release(self) -> None:
+        """Frees the tree piece by piece: a large one at once would hold up other threads for tens of milliseconds."""
+        value, self.value = self.value, ""
+        if not isinstance(value, str):
+            for child in value.values() if isinstance(value, dict) else value:
+                if not isinstance(child.value, str):
+                    child.release()
+
 
 def find(root: Node, path: Sequence[str | int]) -> Node | None:
     """The node at `path`, None when there is none."""

@@ -9,9 +9,9 @@ import difflib
 import re
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
-from gateway.config.scalars import text_of
+from gateway.config.scalars import one_or_many, text_of
 
 DEFAULT_PORT = 502
 _HOST = re.compile(r"[^\s/?#@\[\]:]+")
@@ -113,6 +113,16 @@ def _host_and_port(text: str, rest: str) -> tuple[str, int]:
 DeviceUrlField = Annotated[
     DeviceUrl, PlainValidator(parse_device_url), WithJsonSchema({"type": "string", "pattern": r"^(tcp://.+|sim://)$"})
 ]
+
+
+def _at_least_one(urls: tuple[DeviceUrl, ...]) -> tuple[DeviceUrl, ...]:
+    if not urls:
+        raise ValueError("the list is empty; write a URL such as `tcp://192.168.1.10:502`")
+    return urls
+
+
+DeviceUrlsField = Annotated[tuple[DeviceUrlField, ...], one_or_many, AfterValidator(_at_least_one)]
+"""One or several, in the order in which they are tried."""
 ListenUrlField = Annotated[
     ListenUrl, PlainValidator(parse_listen_url), WithJsonSchema({"type": "string", "pattern": r"^tcp://.+$"})
 ]

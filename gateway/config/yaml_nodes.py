@@ -73,8 +73,8 @@ class _Reader:
         self.file = file
         self.environ = environ
         self.findings = findings
-        self.shared: dict[int, Node | None] = {}
-        """By id of yaml's list or mapping; None while it is being read."""
+        self.shared: dict[Any, Node | None] = {}
+        """By yaml's list or mapping; None while it is being read."""
 
     def mark(self, node: Any) -> Mark:
         start = node.start_mark
@@ -88,16 +88,16 @@ class _Reader:
             )
         if isinstance(node, yaml.ScalarNode):
             return Node(self.text(node, mark, path), mark)
-        key = id(node)
-        if key in self.shared:
-            known = self.shared[key]
+        if node in self.shared:
+            known = self.shared[node]
             if known is None:
                 self.findings.error_at(mark, path, "an anchor contains itself")
                 return Node("", mark)
             return known
-        self.shared[key] = None
+        self.shared[node] = None
         read = self.mapping(node, mark, path) if isinstance(node, yaml.MappingNode) else self.sequence(node, mark, path)
-        self.shared[key] = read
+        self.shared[node] = read
+        node.value = ()  # freed piece by piece: the whole tree at once would hold up other threads
         return read
 
     def sequence(self, node: Any, mark: Mark, path: tuple[str | int, ...]) -> Node:

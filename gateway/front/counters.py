@@ -12,6 +12,7 @@ class Counters:
         "connections",
         "exceptions",
         "faults",
+        "held",
         "refused_connections",
         "requests",
         "silent",
@@ -24,6 +25,8 @@ class Counters:
         """Accepted since the start."""
         self.refused_connections = 0
         """Closed at once because `max_connections` were there."""
+        self.held = 0
+        """How often a client was not read any more because too many of its requests had no answer yet."""
         self.clear()
 
     def clear(self) -> None:

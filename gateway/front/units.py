@@ -35,6 +35,9 @@ class Absent:
     def answer(self, pdu: bytes) -> bytes | None:
         return None if self._code is None else bytes((pdu[0] | spec.EXCEPTION_BIT, self._code))
 
+    def may_overtake(self, pdu: bytes) -> bool:
+        return True
+
 
 class Units:
     """The slots and plans that every connection serves from."""
@@ -44,13 +47,25 @@ class Units:
     def __init__(
         self, units: Mapping[int, Unit], default_unit: int, unknown_unit: str, named: Collection[int] = ()
     ) -> None:
-        """Unit ids 0 and 255 mean `default_unit` unless `named`, the keys of the configuration's `units`, has them."""
+        """As `replace`."""
+        self.slots: list[Unit] = []
+        self.plans: dict[bytes, Plan] = {}
+        self.replace(units, default_unit, unknown_unit, named)
+
+    def replace(
+        self, units: Mapping[int, Unit], default_unit: int, unknown_unit: str, named: Collection[int] = ()
+    ) -> None:
+        """From now on these answer. In place: every connection holds on to `slots` and `plans`.
+
+        Unit ids 0 and 255 mean `default_unit` unless `named`, the keys of the configuration's `units`, has them.
+        """
         absent: Unit = Absent(UNKNOWN_UNIT_CODES[unknown_unit])
-        self.slots: list[Unit] = [units.get(unit_id, absent) for unit_id in range(256)]
+        slots = [units.get(unit_id, absent) for unit_id in range(256)]
         for unit_id in DIRECT_UNIT_IDS:
             if unit_id not in named:
-                self.slots[unit_id] = self.slots[default_unit]
-        self.plans: dict[bytes, Plan] = {}
+                slots[unit_id] = slots[default_unit]
+        self.slots[:] = slots
+        self.plans.clear()
         for bank in self.banks():
             bank.on_blocked = self.plans.clear
 

@@ -1,70 +1,27 @@
-"""From a device's configuration to its jobs: plan the blocks, take their places in the image, connect the sinks.
+"""From a device's configuration to its groups: plan the blocks, take their places in the image, connect the sinks.
 
-Two steps, because a bank's places are claimed in one go: `placements` lists what a device will write and where, `jobs`
-makes the jobs once there is a span for each.
+In steps, because a bank's places are claimed in one go and because a reload keeps what has not changed: `job_keys`
+lists what a device will read and where it goes, as comparable values; `make_group` makes one of them live once there is
+a span for each of its places.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 from gateway.bank import Bank, Span
 from gateway.config import model
-from gateway.config.addresses import Address
 from gateway.front.freshness import Freshness
 from gateway.hub import Hub, Point
 from gateway.interfaces import Submit
-from gateway.modbus.spec import Table
+from gateway.places import Placement, place_of, resolve_tag
 from gateway.polling.device import Device
-from gateway.polling.job import Job
-from gateway.polling.plan import Block, Limits, plan_poll, plan_tags
-from gateway.polling.sinks import Put, RawSink, TagSink, Target, bit_put, registers_put
-from gateway.values import TYPES, Tag
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """A place in our image that one block or tag writes. `count` in registers or bits of `table`."""
-
-    unit_id: int
-    table: Table
-    first: int
-    count: int
-    bit: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedBlock:
-    """A block and where it goes: the whole of it (raw), or each of its tags (None: not served)."""
-
-    block: Block
-    raw: Placement | None
-    tags: tuple[Placement | None, ...] = ()
-
-    def placements(self) -> Iterator[Placement]:
-        if self.raw is not None:
-            yield self.raw
-        yield from (placement for placement in self.tags if placement is not None)
-
-
-def resolve_tag(name: str, tag: model.Tag, device: model.Device) -> Tag:
-    """A tag with the device's defaults filled in."""
-    at: Address = tag.at
-    registers = 1 if at.table.is_bits else at.count if tag.type == "string" else TYPES[tag.type].registers
-    return Tag(
-        name=name,
-        table=at.table,
-        first=at.first,
-        registers=registers,
-        type=tag.type,
-        bit=at.bit,
-        order=tag.order or device.order,
-        scale=tag.scale,
-        offset=tag.offset,
-        no_value=tag.no_value,
-        deadband=float(tag.deadband),
-    )
+from gateway.polling.group import Group
+from gateway.polling.key import JobKey, PlannedBlock
+from gateway.polling.plan import Limits, plan_poll, plan_tags
+from gateway.polling.sinks import Put, RawPlace, TagSink, Target, bit_put, registers_put
+from gateway.polling.wheel import Wheel
+from gateway.values import Quality, Tag
 
 
 def plan_device(config: model.Config, name: str) -> list[PlannedBlock]:
@@ -83,61 +40,70 @@ def plan_device(config: model.Config, name: str) -> list[PlannedBlock]:
         for tag_name, tag in device.tags.items()
     ]
     for block in plan_tags(tags, limits):
-        places = tuple(_place_of(config, device.tags[tag.name], tag) for tag in block.tags)
+        places = tuple(place_of(config, device.tags[tag.name], tag) for tag in block.tags)
         planned.append(PlannedBlock(block, None, places))
     return planned
 
 
-def _place_of(config: model.Config, configured: model.Tag, tag: Tag) -> Placement | None:
-    if configured.to is None:
-        return None
-    to = configured.to.address
-    if to.table.is_bits or to.bit is not None:
-        count = 1
-    elif configured.as_ in (None, "raw"):
-        count = tag.registers
-    else:
-        count = TYPES[configured.as_].registers
-    return Placement(config.unit_of(configured.to), to.table, to.first, count, to.bit)
+def job_keys(config: model.Config, name: str) -> list[JobKey]:
+    """What device `name` will read, and all that decides how: equal keys of two configurations may share a group."""
+    device = config.devices[name]
+    link = config.link_key(name)
+    return [
+        JobKey(
+            device=name,
+            link=link,
+            plan=plan,
+            as_=tuple(device.tags[tag.name].as_ for tag in plan.block.tags),
+            unit_id=device.unit,
+            timeout_s=device.timeout_s,
+            retries=device.retries,
+            quirks=frozenset(device.accept),
+            stale_s=device.stale_s(plan.block.every_s),
+            on_stale=device.on_stale,
+        )
+        for plan in plan_device(config, name)
+    ]
 
 
-def jobs(
-    config: model.Config,
-    name: str,
-    planned: Sequence[PlannedBlock],
+class _NotYet:
+    """The source of a point whose job is being made."""
+
+    good_time_ns = 0
+
+    def trouble(self) -> tuple[Quality, str]:
+        return Quality.BAD, "waiting"
+
+
+def make_group(
+    key: JobKey,
     device: Device,
     submit: Submit,
     freshness: Freshness,
+    wheel: Wheel,
     hub: Hub,
     banks: Mapping[int, Bank],
     spans: Mapping[Placement, Span],
-) -> list[Job]:
-    """One job per planned block, its sinks connected to `spans`."""
-    settings = config.devices[name]
-    made = []
-    for plan in planned:
-        job = Job(
-            device,
-            plan.block,
-            submit,
-            freshness,
-            unit_id=settings.unit,
-            timeout_s=settings.timeout_s,
-            retries=settings.retries,
-            quirks=frozenset(settings.accept),
-            stale_s=settings.stale_s(plan.block.every_s),
-        )
-        made.append(job)
-        if plan.raw is not None:
-            target = _target(banks, spans, plan.raw, settings.on_stale)
-            job.place_raw(RawSink(target, plan.raw.table, plan.raw.first, plan.raw.count))
-            continue
-        sinks = []
-        for tag, place in zip(plan.block.tags, plan.tags, strict=True):
-            point = hub.point(name, tag.name, job)
-            sinks.append(_tag_sink(tag, settings.tags[tag.name].as_, point, place, banks, spans, settings.on_stale))
-        job.place_tags(sinks)
-    return made
+) -> Group:
+    """One planned block, its sinks connected to `spans`; polled from `start` on."""
+    plan = key.plan
+    if plan.raw is not None:
+        raw = RawPlace(banks[plan.raw.unit_id], spans[plan.raw], key.on_stale)
+        return Group(key, device, submit, freshness, wheel, raw, (), _nothing)
+    sinks = []
+    for tag, place, as_ in zip(plan.block.tags, plan.tags, key.as_, strict=True):
+        point = hub.point(key.device, tag.name, _NotYet())
+        sinks.append(_tag_sink(tag, as_, point, place, banks, spans, key.on_stale))
+
+    def remove_points() -> None:
+        for sink in sinks:
+            hub.remove(key.device, sink.tag.name, sink.point)
+
+    return Group(key, device, submit, freshness, wheel, None, sinks, remove_points)
+
+
+def _nothing() -> None:
+    """A raw block has no points."""
 
 
 def _tag_sink(
@@ -157,12 +123,7 @@ def _tag_sink(
         put = bit_put(bank, place.table, place.first, place.bit)
     else:
         put = registers_put(bank, place.table, place.first, tag, as_)
-    return TagSink(tag, point, _target(banks, spans, place, on_stale), put)
-
-
-def _target(banks: Mapping[int, Bank], spans: Mapping[Placement, Span], place: Placement, on_stale: str) -> Target:
-    bank = banks[place.unit_id]
-    return Target(bank, spans[place], on_stale, _clearer(bank, place))
+    return TagSink(tag, point, Target(bank, spans[place], on_stale, _clearer(bank, place)), put)
 
 
 def _clearer(bank: Bank, place: Placement) -> Callable[[], None]:
@@ -172,3 +133,6 @@ def _clearer(bank: Bank, place: Placement) -> Callable[[], None]:
     if table.is_bits:
         return lambda: bank.put_bits(table, first, count, bytes((count + 7) // 8))
     return lambda: bank.put_registers(table, first, bytes(2 * count))
+
+
+__all__ = ["JobKey", "Placement", "PlannedBlock", "job_keys", "make_group", "plan_device", "resolve_tag"]

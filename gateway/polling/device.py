@@ -1,7 +1,8 @@
 """What is known of one device as a whole: its state, its counters, and the eight registers that show them.
 
 Clients read the status block while everything else refuses them, so it must never be without a value. It is written
-when the state changes and once a second while somebody reads (freshness), never by a poll.
+when the state changes and once a second while somebody reads (freshness), never by a poll. Registers that the device is
+known to refuse do not make it stale, nor old: the state tells of what it can give.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import enum
 import logging
 import math
 import struct
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from gateway.modbus import spec
+from gateway.polling.rates import Measured
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +23,10 @@ STATUS_REGISTERS = 8
 _STATUS = struct.Struct(">HHHHII")
 _MOST = 0xFFFF
 """A status register stops here: `never, or more`."""
+
+UNREACHED_TO_DOWN = 3
+"""Exceptions 0B in a row (a bridge says that the device behind it is silent) that show the device down, as so many
+time-outs do on a link of ours."""
 
 
 class State(enum.IntEnum):
@@ -30,17 +38,42 @@ class State(enum.IntEnum):
     STALE = 2
     """A block is older than its limit."""
     DOWN = 3
-    """Not connected."""
+    """Not connected, or silent on a live connection (demoted)."""
     DISABLED = 4
 
 
-class Aging(Protocol):
-    """One block of the device, as far as its state needs it."""
+class Block(Protocol):
+    """One planned block of the device, as far as its state needs it."""
 
-    good_s: float
-    """When it was last read well, on the clock of ages; -infinity before."""
-    stale: bool
-    """Too old, or refused."""
+    @property
+    def good_s(self) -> float:
+        """When the oldest part of it was last read well, on the clock of ages; -infinity before."""
+        ...
+
+    @property
+    def stale(self) -> bool:
+        """A part of it is too old, or all of it is refused."""
+        ...
+
+    def catch_up(self) -> None:
+        """Poll now what is not good."""
+        ...
+
+    def probe(self) -> bool:
+        """Poll anything of it now. False: there is nothing, or it is out already."""
+        ...
+
+    def measured(self) -> Iterator[Measured]:
+        """Its requests that have turns."""
+        ...
+
+    def rows(self, now_s: float) -> list[dict[str, Any]]:
+        """Its requests, as the status snapshot shows them."""
+        ...
+
+    def holes(self, now_s: float) -> dict[str, Any] | None:
+        """What the device refuses of it, as the status snapshot shows it; None: nothing."""
+        ...
 
 
 class LinkState(Protocol):
@@ -50,6 +83,9 @@ class LinkState(Protocol):
     def up(self) -> bool: ...
     @property
     def trouble(self) -> str: ...
+    def silent(self, unit_id: int) -> bool:
+        """The unit is demoted."""
+        ...
 
 
 CONNECTING = "connecting"
@@ -57,36 +93,47 @@ CONNECTING = "connecting"
 
 
 class Device:
-    """One device's health. Jobs report to it; the status block and the log tell of it."""
+    """One device's health. Its jobs report to it; the status block and the log tell of it."""
 
-    def __init__(self, name: str, link: LinkState | None, on_change: Callable[[], None]) -> None:
+    def __init__(self, name: str, link: LinkState | None, on_change: Callable[[], None], *, unit_id: int) -> None:
         """`link` is None when the device is disabled. `on_change()` is called when the state changes."""
         self.name = name
-        self.jobs: list[Aging] = []
+        self.unit_id = unit_id
+        self.blocks: list[Block] = []
         self.good_requests = 0
         self.failed_requests = 0
         self.failures_in_row = 0
         self.last_exception = 0
         self.last_error = ""
+        self.is_plain = False
+        """Good, and its last request was: one more good read changes nothing but a counter. For the jobs' hot path."""
         self._link = link
         self._on_change = on_change
         self._told_stale = False
+        self._told_unreached = False
+        self._unreached_in_row = 0
+        self._next_probe = 0
         self.state = State.WAITING if link is not None else State.DISABLED
 
     def good(self) -> None:
         """A request was answered with data."""
         self.good_requests += 1
-        self.failures_in_row = 0
+        self.failures_in_row = self._unreached_in_row = 0
         if self.state is not State.GOOD:
             self.review()
+        self.is_plain = self.state is State.GOOD
 
     def failed(self, error: str, code: int = 0) -> None:
         """A request failed; `code` is the exception the device answered with, if it did."""
+        self.is_plain = False
         self.failed_requests += 1
         self.failures_in_row += 1
         self.last_error = error
         if code:
             self.last_exception = code
+            self._unreached_in_row = self._unreached_in_row + 1 if code == spec.GATEWAY_TARGET_FAILED else 0
+            if self._unreached_in_row == UNREACHED_TO_DOWN or self._told_unreached:
+                self.review()
 
     def expired(self) -> None:
         """A block has grown too old; of a device that never answered this is said here, for its state stays waiting."""
@@ -94,12 +141,35 @@ class Device:
             self._told_stale = True
             log.warning("device %s: no good read yet%s", self.name, f" ({self.last_error})" if self.last_error else "")
 
+    def link_changed(self) -> None:
+        """The link came up or went down, or the unit was demoted or restored: what could not be read is read now."""
+        self.review()
+        if self.is_reachable:
+            for block in tuple(self.blocks):
+                block.catch_up()
+
+    def probe(self) -> None:
+        """Ask it anything, a block at a time in turn: the link wants to know whether a silent unit is back."""
+        for _ in range(len(self.blocks)):
+            block = self.blocks[self._next_probe % len(self.blocks)]
+            self._next_probe += 1
+            if block.probe():
+                return
+
+    @property
+    def is_reachable(self) -> bool:
+        """A request would be sent, as far as is known."""
+        return self._link is not None and self._link.up and not self._link.silent(self.unit_id)
+
     def review(self, *, told: bool = False) -> None:
         """Work out the state anew: a block, or the link, has changed. `told`: the log has the cause already."""
+        self._tell_unreached()
         state = self._state()
         if state is self.state:
             return
         before, self.state = self.state, state
+        if state is not State.GOOD:
+            self.is_plain = False
         if state is State.STALE and before is not State.DOWN and not told:
             self._told_stale = True
             log.warning("device %s: stale%s", self.name, f" ({self.last_error})" if self.last_error else "")
@@ -110,26 +180,64 @@ class Device:
             log.debug("device %s: %s", self.name, state.name.lower())
         self._on_change()
 
+    def _tell_unreached(self) -> None:
+        """Once when a bridge says that the device does not answer, and once when it does again."""
+        unreached = self._unreached_in_row >= UNREACHED_TO_DOWN
+        if unreached and not self._told_unreached:
+            self._told_unreached = True
+            log.warning("device %s: down (%s)", self.name, self.last_error)
+        elif not unreached and self._told_unreached:
+            self._told_unreached = False
+            log.info("device %s: answers again", self.name)
+
     def _state(self) -> State:
         if self._link is None:
             return State.DISABLED
         if not self._link.up:
             return State.WAITING if self._link.trouble == CONNECTING else State.DOWN
+        if self._unreached_in_row >= UNREACHED_TO_DOWN or self._link.silent(self.unit_id):
+            return State.DOWN
         if not self.good_requests:
             return State.WAITING
-        return State.STALE if any(job.stale for job in self.jobs) else State.GOOD
+        return State.STALE if any(block.stale for block in self.blocks) else State.GOOD
+
+    def age_s(self, now_s: float) -> float:
+        """Of the oldest block; infinite while one was never read."""
+        return max(now_s - min((block.good_s for block in self.blocks), default=-math.inf), 0.0)
+
+    def measured(self) -> Iterator[Measured]:
+        """Its requests that have turns."""
+        for block in self.blocks:
+            yield from block.measured()
 
     def status(self, now_s: float) -> bytes:
         """The eight registers at `now_s`: state, age, last exception, failures in a row, good and failed requests."""
-        age_s = now_s - min((job.good_s for job in self.jobs), default=-math.inf)
         return _STATUS.pack(
             self.state,
-            int(min(max(age_s, 0.0), _MOST)),
+            int(min(self.age_s(now_s), _MOST)),
             self.last_exception,
             min(self.failures_in_row, _MOST),
             self.good_requests & 0xFFFFFFFF,
             self.failed_requests & 0xFFFFFFFF,
         )
+
+    def snapshot(self, now_s: float) -> dict[str, Any]:
+        """What is known of it, as plain values for the status command; what the link and the writes tell is not."""
+        age_s = self.age_s(now_s)
+        return {
+            "name": self.name,
+            "unit": self.unit_id,
+            "enabled": self._link is not None,
+            "state": self.state.name.lower(),
+            "age_s": round(age_s, 3) if math.isfinite(age_s) else None,
+            "last_error": self.last_error,
+            "last_exception": self.last_exception,
+            "failures_in_row": self.failures_in_row,
+            "good_requests": self.good_requests,
+            "failed_requests": self.failed_requests,
+            "jobs": [row for block in self.blocks for row in block.rows(now_s)],
+            "holes": [holes for block in self.blocks if (holes := block.holes(now_s)) is not None],
+        }
 
 
 _GATEWAY_STATUS = struct.Struct(">HIHHHHH")

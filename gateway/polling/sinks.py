@@ -1,13 +1,14 @@
 """Where a block's bytes go: raw copies, and tags converted on their way into the image.
 
 A sink places what was read, blocks its span when there is no value, and does the device's `on_stale` when the value has
-grown too old. The deadband holds a tag's value for everybody alike: image and hub never differ.
+grown too old. The deadband holds a tag's value for everybody alike: image and hub never differ. A raw block of which
+the device refuses a part is placed in stretches, each with a value or without, under the one span it has in the bank.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from gateway.bank import Bank, Span
@@ -36,11 +37,13 @@ class Target:
     def filled(self) -> None:
         """It has a value now."""
         self._filled = True
+        self.span.stale = False
         if self.span.code:
             self.bank.unblock(self.span)
 
     def lose(self, code: int = spec.GATEWAY_TARGET_FAILED) -> None:
         """The value is too old or gone. Never a zero before the first value, whatever `on_stale` says."""
+        self.span.stale = True
         if not self._filled or self._on_stale == "error":
             self.bank.block(self.span, code)
         elif self._on_stale == "zero":
@@ -49,24 +52,100 @@ class Target:
     def refuse(self, code: int) -> None:
         """The device says that it does not have this: its own code, whatever `on_stale` says."""
         self._filled = False
+        self.span.stale = True
         self.bank.block(self.span, code)
 
 
-class RawSink:
-    """A polled block copied as it is."""
+class Stretch:
+    """A part of a raw block in our image, `count` from `first`: its code while it has no value, else 0."""
 
-    def __init__(self, target: Target, table: Table, first: int, count: int) -> None:
-        self.target = target
-        self._table, self._first, self._count = table, first, count
+    __slots__ = ("code", "count", "first", "is_filled", "place", "stale")
+
+    def __init__(self, place: RawPlace, first: int, count: int) -> None:
+        self.place = place
+        self.first = first
+        self.count = count
+        self.code = spec.GATEWAY_TARGET_FAILED
+        self.stale = True
+        self.is_filled = False
 
     def take(self, data: bytes) -> None:
-        """Place the block's bytes as they came."""
-        bank = self.target.bank
-        if self._table.is_bits:
-            bank.put_bits(self._table, self._first, self._count, data)
+        """Place its bytes as they came."""
+        place = self.place
+        if place.table.is_bits:
+            place.bank.put_bits(place.table, self.first, self.count, data)
         else:
-            bank.put_registers(self._table, self._first, data)
-        self.target.filled()
+            place.bank.put_registers(place.table, self.first, data)
+        if self.stale or self.code:
+            self.is_filled = True
+            self.stale = False
+            self.code = 0
+            place.show()
+
+    def lose(self) -> None:
+        """The value is too old. Never a zero before the first value, whatever `on_stale` says."""
+        self.stale = True
+        if not self.is_filled or self.place.on_stale == "error":
+            self.code = self.code or spec.GATEWAY_TARGET_FAILED
+        elif self.place.on_stale == "zero":
+            size = (self.count + 7) // 8 if self.place.table.is_bits else 2 * self.count
+            if self.place.table.is_bits:
+                self.place.bank.put_bits(self.place.table, self.first, self.count, bytes(size))
+            else:
+                self.place.bank.put_registers(self.place.table, self.first, bytes(size))
+        self.place.show()
+
+    def refuse(self, code: int) -> None:
+        """The device says that it does not have this: its own code, whatever `on_stale` says."""
+        self.is_filled = False
+        self.stale = True
+        self.code = code
+        self.place.show()
+
+
+class RawPlace:
+    """Where a raw block lies in our image: one span of the bank, in one stretch or, cut, in several."""
+
+    def __init__(self, bank: Bank, span: Span, on_stale: str) -> None:
+        """`on_stale`: error, hold or zero."""
+        self.bank = bank
+        self.span = span
+        self.table = span.table
+        self.on_stale = on_stale
+        self.stretches = [Stretch(self, span.first, span.stop - span.first)]
+        """In order; together the whole span."""
+
+    def divide(self, stretch: Stretch, count: int) -> tuple[Stretch, Stretch]:
+        """Cut it behind `count`; both keep what it had."""
+        halves = (
+            Stretch(self, stretch.first, count),
+            Stretch(self, stretch.first + count, stretch.count - count),
+        )
+        for half in halves:
+            half.code, half.stale, half.is_filled = stretch.code, stretch.stale, stretch.is_filled
+        at = self.stretches.index(stretch)
+        self.stretches[at : at + 1] = halves
+        return halves
+
+    def unite(self, row: Sequence[Stretch]) -> Stretch:
+        """One in the place of neighbours that all have a value."""
+        whole = Stretch(self, row[0].first, sum(stretch.count for stretch in row))
+        at = self.stretches.index(row[0])
+        self.stretches[at : at + len(row)] = [whole]
+        return whole
+
+    def show(self) -> None:
+        """Bring the span in line with its stretches."""
+        span, stretches = self.span, self.stretches
+        span.stale = any(stretch.stale for stretch in stretches)
+        codes = {stretch.code for stretch in stretches}
+        if len(codes) > 1:
+            parts = [(each.first, each.first + each.count, each.code) for each in stretches if each.code]
+            self.bank.block_parts(span, parts)
+        elif (code := codes.pop()) != 0:
+            self.bank.block(span, code)
+        elif span.code:
+            self.bank.unblock(span)
 
 
 class Put(Protocol):
@@ -79,9 +158,10 @@ class TagSink:
     """One tag of a block: its point in the hub and, if it is served, its place in the image."""
 
     def __init__(self, tag: Tag, point: Point, target: Target | None, put: Put | None) -> None:
+        self.tag = tag
+        self.point = point
         self.raw: Any = None
         """What was placed last; None: place the next one whatever it is."""
-        self._point = point
         self._target = target
         self._put = put
         self._convert = from_raw(tag)
@@ -93,7 +173,7 @@ class TagSink:
     def take(self, raw: Any) -> None:
         """A raw value that differs from the last."""
         self.raw = raw
-        point = self._point
+        point = self.point
         value = self._convert(raw)
         if value is None:
             self._no_value(NO_VALUE)
@@ -116,7 +196,7 @@ class TagSink:
         self._no_value("bug in the gateway")
 
     def _no_value(self, cause: str) -> None:
-        self._point.cause = cause
+        self.point.cause = cause
         self.lose()
 
     def lose(self) -> None:

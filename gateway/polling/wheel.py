@@ -1,7 +1,9 @@
 """One timer for all jobs: who is due, start to start.
 
-A heap of (due, job) and one loop timer for its top. Due times lie on each job's own grid (phase + n * period), so that
-a late poll does not shift the next; what could not be kept is skipped and counted, never queued twice.
+Turns lie in slots of a millisecond: a list for each, a heap of the slots that have one, and one loop timer for the
+first. A turn that has come goes to the end of another list, which costs a third of a heap of turns. Due times lie on
+each job's own grid (phase + n * period), so that a late poll does not shift the next; what could not be kept is skipped
+and counted, never queued twice.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from typing import Protocol
 
 SLOT_S = 0.001
 """What is due within the same slot goes in the same turn; loop timers are no finer."""
+
+_SLOTS_PER_S = 1 / SLOT_S
 
 _GOLDEN = 0.6180339887498949
 """Multiples of it modulo 1 spread evenly for any number of jobs."""
@@ -38,11 +42,12 @@ class Turn:
         self.period_s = period_s
         self.run = run
         self.due_s = math.inf
+        """The next one; the last was a period before."""
         self.runs = 0
         self.skipped = 0
         """Turns that did not happen: the one before was not done, or the process was too late."""
         self.late_s = 0.0
-        """How late the last turn was."""
+        """How late the last turn was; half a slot early at most."""
         self.dropped = False
 
 
@@ -51,60 +56,89 @@ class Wheel:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self._heap: list[tuple[float, int, Turn]] = []
+        self._slots: dict[int, list[Turn]] = {}
+        self._heap: list[int] = []
+        """The keys of `_slots`."""
         self._count = 0
         self._timer: Timer | None = None
-        self._timer_s = math.inf
+        self._timer_slot = 0
+        self._is_stopped = False
+
+    def time(self) -> float:
+        """The scheduler's, as `Turn.due_s`."""
+        return self._scheduler.time()
 
     def add(self, turn: Turn) -> None:
         """Its first turn comes within one period; the phases of all turns are spread."""
         self._count += 1
         phase = (self._count * _GOLDEN) % 1.0
-        self._push(turn, self._scheduler.time() + max(phase * turn.period_s, SLOT_S))
+        turn.due_s = self._scheduler.time() + max(phase * turn.period_s, SLOT_S)
+        slot = round(turn.due_s * _SLOTS_PER_S)
+        if slot in self._slots:
+            self._slots[slot].append(turn)
+        else:
+            self._slots[slot] = [turn]
+            heapq.heappush(self._heap, slot)
         self._arm()
 
     def drop(self, turn: Turn) -> None:
         """No more turns."""
         turn.dropped = True
+        turn.run = _nothing  # what it would call need not live on until its slot comes
+
+    def later(self, delay_s: float, callback: Callable[[], object]) -> Timer:
+        """Call once, in `delay_s`; for what has no grid."""
+        return self._scheduler.call_at(self._scheduler.time() + delay_s, callback)
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._slots.clear()
         self._heap.clear()
-
-    def _push(self, turn: Turn, due_s: float) -> None:
-        turn.due_s = due_s
-        self._count += 1
-        heapq.heappush(self._heap, (due_s, self._count, turn))
+        self._is_stopped = True
 
     def _arm(self) -> None:
-        if not self._heap:
+        if not self._heap or self._is_stopped:
             return
-        due_s = self._heap[0][0]
+        slot = self._heap[0]
         if self._timer is not None:
-            if due_s >= self._timer_s - SLOT_S / 2:
+            if slot >= self._timer_slot:
                 return
             self._timer.cancel()
-        self._timer_s = due_s
-        self._timer = self._scheduler.call_at(due_s, self._fire)
+        self._timer_slot = slot
+        self._timer = self._scheduler.call_at(slot * SLOT_S, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
         now_s = self._scheduler.time()
-        heap = self._heap
-        until_s = now_s + SLOT_S / 2
-        while heap and heap[0][0] <= until_s:
-            due_s, _, turn = heapq.heappop(heap)
-            if turn.dropped:
-                continue
-            turn.late_s = max(0.0, now_s - due_s)
-            period_s = turn.period_s
-            missed = int(turn.late_s / period_s)
-            turn.skipped += missed
-            if turn.run():
-                turn.runs += 1
-            else:
-                turn.skipped += 1
-            self._push(turn, due_s + (missed + 1) * period_s)
+        slots, heap = self._slots, self._heap
+        until = int(now_s * _SLOTS_PER_S + 0.5)
+        while heap and heap[0] <= until:
+            for turn in slots.pop(heapq.heappop(heap)):
+                if turn.dropped:
+                    continue
+                due_s, period_s = turn.due_s, turn.period_s
+                turn.late_s = late_s = now_s - due_s
+                due_s += period_s
+                if late_s >= period_s:
+                    missed = int(late_s / period_s)
+                    turn.skipped += missed
+                    due_s += missed * period_s
+                turn.due_s = due_s
+                if turn.run():
+                    turn.runs += 1
+                else:
+                    turn.skipped += 1
+                slot = int(due_s * _SLOTS_PER_S + 0.5)
+                due = slots.get(slot)
+                if due is None:
+                    slots[slot] = [turn]
+                    heapq.heappush(heap, slot)
+                else:
+                    due.append(turn)
         self._arm()
+
+
+def _nothing() -> bool:
+    return False

@@ -1,8 +1,9 @@
 """Modbus TCP server: listeners, and one asyncio.Protocol per client.
 
 The shell of the serving side. `Connection.data_received` is the hot path: cut frames, answer each from its unit, leave
-with one write. Everything a client can make us keep is bounded: half a frame, one read's worth of requests while it
-does not fetch its answers (then it is not read any more), a place among `max_connections`.
+with one write. An answer that is still to come opens a lane (`lanes`); while a client has none, lanes cost it one look
+at an empty dict. Everything a client can make us keep is bounded: half a frame, one read's worth of requests while it
+does not fetch its answers or has too many to come (then it is not read any more), a place among `max_connections`.
 
 Our own rather than pymodbus's server because that one answers only the first of several requests in a segment.
 """
@@ -20,14 +21,19 @@ from gateway.errors import ListenError
 from gateway.front.counters import Counters
 from gateway.front.freshness import Freshness
 from gateway.front.units import Units
+from gateway.interfaces import Later, Plan, Unit
 from gateway.keepalive import set_keepalive
 from gateway.modbus import mbap, spec
+from gateway.serving.lanes import Lane
 from gateway.serving.ports import listen_error
 
 log = logging.getLogger(__name__)
 
 MAX_FRAMES_PER_TURN = 512
 """Requests of one client answered before others get their turn: about a millisecond, at most 130 KB of answers."""
+
+MAX_WAITING = 256
+"""Requests of one client without an answer. More are left in its socket until there are fewer; nothing is lost."""
 
 READ_SIZE = 16 * 1024
 """Plain asyncio would take a 256 KiB buffer for every read, which costs more than answering it."""
@@ -46,6 +52,9 @@ _EXCEPTION = spec.EXCEPTION_BIT
 MAX_TRACEBACKS = 10
 """A bug that every request meets must not fill the disk."""
 
+_NO_PLANS: dict[bytes, Plan] = {}
+"""While something is not answered yet no short cut may pass it."""
+
 _REGISTER_READS = (spec.READ_HOLDING_REGISTERS, spec.READ_INPUT_REGISTERS)
 
 
@@ -61,7 +70,20 @@ class Address(Protocol):
 class Connection(asyncio.Protocol):
     """One client."""
 
-    __slots__ = ("_busy", "_eof", "_paused", "_plans", "_rest", "_server", "_transport", "last_s", "peer")
+    __slots__ = (
+        "_busy",
+        "_called",
+        "_eof",
+        "_lanes",
+        "_paused",
+        "_plans",
+        "_rest",
+        "_server",
+        "_transport",
+        "last_s",
+        "peer",
+        "waiting",
+    )
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -69,11 +91,18 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._rest = b""
         """Half a frame, or what was received and not served yet."""
+        self._lanes: dict[Unit, Lane] = {}
+        """By unit, and not by its id: ids that mean the same unit share their order."""
+        self.waiting = 0
+        """Requests without an answer, in all lanes."""
         self._paused = False
         """The client does not fetch its answers."""
         self._busy = False
-        """More is waiting in `_rest` than one turn may serve; nothing is read until it is done."""
+        """More is waiting in `_rest` than may be served now; nothing is read until it is done."""
+        self._called = False
+        """`_go_on` will be called by the loop."""
         self._eof = False
+        """Nothing more is read: the connection ends when everything is answered."""
         self.last_s = 0.0
         """When it last sent something."""
         self.peer = ""
@@ -91,6 +120,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport = None
             self._rest = b""
+            lanes = list(self._lanes.values())
+            self._lanes.clear()
+            for lane in lanes:
+                lane.abandon()
+            self.waiting = 0
             self._server.leave(self, exc)
 
     def data_received(self, data: bytes) -> None:
@@ -102,7 +136,8 @@ class Connection(asyncio.Protocol):
         if self._rest:
             data = self._rest + data
         plan = self._plans.get(data[2:])
-        if plan is not None:  # one request, asked before: the common case of all clients that wait for their answer
+        if plan is not None and not self._lanes:
+            # One request, asked before: the common case of all clients that wait for their answer.
             prefix, memory, first, stop = plan
             server.counters.requests += 1
             self._rest = b""
@@ -113,10 +148,11 @@ class Connection(asyncio.Protocol):
 
     def _serve(self, data: bytes) -> None:
         """All whole frames in `data`, answered in order with one write; what is left waits in `_rest`."""
-        server = self._server
-        plans, slots, counters = self._plans, server.units.slots, server.counters
+        server, lanes = self._server, self._lanes
+        slots, counters = server.units.slots, server.counters
+        plans = _NO_PLANS if lanes else self._plans
         answers: list[bytes] = []
-        start, end, requests, broken = 0, len(data), 0, ""
+        start, end, requests, broken, full = 0, len(data), 0, "", False
         while requests < MAX_FRAMES_PER_TURN:
             plan = plans.get(data[start + 2 : start + 12])
             if plan is not None:
@@ -134,12 +170,35 @@ class Connection(asyncio.Protocol):
             stop = start + 6 + length
             if stop > end:
                 break
-            requests += 1
             unit_id, pdu = data[start + 6], data[start + 7 : stop]
+            unit = slots[unit_id]
+            if lanes:
+                if self.waiting >= MAX_WAITING:
+                    full = True
+                    break
+                lane = lanes.get(unit)
+                if lane is not None:
+                    requests += 1
+                    self.waiting += 1
+                    lane.take(data[start : start + 2], unit_id, pdu)
+                    start = stop
+                    continue
+            requests += 1
             try:
-                answer = slots[unit_id].answer(pdu)
+                answer = unit.answer(pdu)
             except Exception:
                 answer = server.fault(self, unit_id, pdu)
+            if type(answer) is not bytes and isinstance(answer, Later):
+                if not answer.is_settled:
+                    if answers:  # what the lane delivers must not overtake them
+                        self._write(answers)
+                        answers = []
+                    self.waiting += 1
+                    lanes[unit] = Lane(self, unit, data[start : start + 2], unit_id, answer)
+                    plans = _NO_PLANS
+                    start = stop
+                    continue
+                answer = answer.answer
             if answer is None:
                 counters.silent += 1
             else:
@@ -148,7 +207,7 @@ class Connection(asyncio.Protocol):
                 if function >= _EXCEPTION:
                     counters.exceptions += 1
                 elif function in _REGISTER_READS:
-                    server.units.remember(data[start + 2 : stop], slots[unit_id], pdu)
+                    server.units.remember(data[start + 2 : stop], unit, pdu)
             start = stop
         counters.requests += requests
         transport = self._transport
@@ -161,32 +220,79 @@ class Connection(asyncio.Protocol):
             counters.broken += 1
             self._rest = b""
             server.say("client %s: %s; closing the connection", self.peer, broken)
-            self._finish(transport)
-        elif requests >= MAX_FRAMES_PER_TURN:
-            self._yield(transport)
-
-    def _yield(self, transport: asyncio.Transport) -> None:
-        """Let the other clients have their turn before the rest of this one's requests."""
-        if not self._busy:
+            self._stop_reading(transport)
+        elif full or requests >= MAX_FRAMES_PER_TURN:
             self._busy = True
-            transport.pause_reading()
-        if not self._paused:
+            if transport.is_reading():
+                transport.pause_reading()
+                counters.held += full
+            if not full and not self._paused:  # let the other clients have their turn before the rest of this one's
+                self._call_go_on()
+
+    def _write(self, frames: list[bytes]) -> None:
+        transport = self._transport
+        if transport is not None and not transport.is_closing():  # uvloop raises on a closed one
+            transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def _call_go_on(self) -> None:
+        """Soon, and once: what lanes deliver may be delivered from inside `_serve`."""
+        if not self._called:
+            self._called = True
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        """Serve what waited; read again when it is done."""
+        """Serve what waited; read again, or end, when it is done."""
+        self._called = False
         transport = self._transport
-        if transport is None or self._paused or transport.is_closing():
+        if transport is None or transport.is_closing():
             return
         if self._busy:
+            if self._paused or self.waiting >= MAX_WAITING:
+                return
             self._busy = False
             self.data_received(b"")
-            if self._busy or self._paused:
+            if self._busy:
                 return
         if self._eof:
-            self._finish(transport)
-        else:
+            self._end(transport)
+        elif not self._paused and not transport.is_reading():
             transport.resume_reading()
+
+    # -- lanes --------------------------------------------------------------------------------------------------
+
+    def ask(self, unit_id: int, pdu: bytes) -> bytes | Later | None:
+        """The answer of whoever has this unit id now."""
+        try:
+            return self._server.units.slots[unit_id].answer(pdu)
+        except Exception:
+            return self._server.fault(self, unit_id, pdu)
+
+    def may_overtake(self, unit: Unit, pdu: bytes) -> bool:
+        """Whether it may begin while the unit has not answered what came before; a bug says no."""
+        try:
+            return unit.may_overtake(pdu)
+        except Exception:
+            self._server.fault(self, pdu[0], pdu)
+            return False
+
+    def deliver(self, frames: list[bytes], answered: int) -> None:
+        """What a lane has: whole frames in order; `answered` requests wait no more."""
+        self.waiting -= answered
+        counters = self._server.counters
+        counters.silent += answered - len(frames)
+        for frame in frames:
+            if frame[7] >= _EXCEPTION:
+                counters.exceptions += 1
+        if frames:
+            self._write(frames)
+        if self._busy or self._eof:
+            self._call_go_on()
+
+    def close_lane(self, lane: Lane) -> None:
+        """It is empty; the next request to its unit is answered without one."""
+        self._lanes.pop(lane.unit, None)
+
+    # -- flow and end -------------------------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
         """The client does not fetch its answers: take no more requests from it."""
@@ -202,11 +308,32 @@ class Connection(asyncio.Protocol):
         """A client may close its sending side and still wants the answers to what it asked."""
         self._eof = True
         if not self._busy and self._transport is not None:
-            self._finish(self._transport)
-        return True  # the transport stays open until `_finish`
+            self._end(self._transport)
+        return True  # the transport stays open until `_end` closes it
 
-    def _finish(self, transport: asyncio.Transport) -> None:
+    def last_call(self) -> None:
+        """Take nothing more; close when the answers still to come have left."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if not self.waiting:
+            self.close()
+            return
+        self._rest = b""
+        self._busy = False
+        self._stop_reading(transport)
+
+    def _stop_reading(self, transport: asyncio.Transport) -> None:
+        """Nothing more is taken from this client; the connection ends when everything is answered."""
+        self._eof = True
+        if transport.is_reading():
+            transport.pause_reading()
+        self._end(transport)
+
+    def _end(self, transport: asyncio.Transport) -> None:
         """Close when the last answers are written, or in LAST_ANSWERS_S when nobody fetches them."""
+        if self.waiting or transport.is_closing():
+            return  # `deliver` comes back
         transport.close()
         if transport.get_write_buffer_size():
             asyncio.get_running_loop().call_later(LAST_ANSWERS_S, transport.abort)
@@ -243,40 +370,75 @@ class Server:
         self._keepalive_s = keepalive_s
         self._backlog = backlog
         self._connections: set[Connection] = set()
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: dict[tuple[str, int], asyncio.Server] = {}
+        """By host and port as they were asked for."""
         self._idle_check: asyncio.TimerHandle | None = None
+        self._left = asyncio.Event()
+        """Set when a client went."""
         self._full = False
         self._lines = 0
         self._lines_since_s = 0.0
 
-    async def open(self, addresses: Sequence[Address]) -> None:
-        """Listen on all of them, or raise ListenError (what to do about it) and on none."""
+    async def listen(self, addresses: Sequence[Address]) -> None:
+        """Listen on these and no others; one that stays is not touched. ListenError: nothing has changed."""
+        wanted = {(address.host, address.port): address for address in addresses}
+        opened: dict[tuple[str, int], asyncio.Server] = {}
+        for key in wanted:
+            if key not in self._listeners:
+                try:
+                    opened[key] = await self._open(*key)
+                except OSError as error:
+                    for listener in opened.values():
+                        listener.close()
+                    raise ListenError(listen_error(*key, error)) from error
+        for key in [key for key in self._listeners if key not in wanted]:
+            listener = self._listeners.pop(key)
+            names = _names(listener)
+            listener.close()
+            for name in names:
+                log.info("no longer listening on %s", name)
+        self._listeners |= opened
+        for listener in opened.values():
+            for name in _names(listener):
+                log.info("listening on %s", name)
+        self._check_idle()
+
+    def configure(self, *, max_connections: int, idle_timeout_s: float, keepalive_s: float, backlog: int) -> None:
+        """From now on these hold: for clients that come, for listeners that are opened, and for who is idle."""
+        self._max_connections = max_connections
+        self._idle_timeout_s = idle_timeout_s
+        self._keepalive_s = keepalive_s
+        self._backlog = backlog
+        self._full = False
+        self._check_idle()
+
+    async def _open(self, host: str, port: int) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        for address in addresses:
-            try:
-                listener = await loop.create_server(
-                    lambda: Connection(self), address.host or None, address.port, backlog=self._backlog
-                )
-            except OSError as error:
-                await self.close()
-                raise ListenError(listen_error(address.host, address.port, error)) from error
-            self._listeners.append(listener)
-            for sock in listener.sockets:
-                host, port = sock.getsockname()[:2]
-                log.info("listening on tcp://%s:%d", f"[{host}]" if ":" in host else host, port)
-        if self._idle_timeout_s:
-            self._close_idle()
+        return await loop.create_server(lambda: Connection(self), host or None, port, backlog=self._backlog)
 
     def stop_accepting(self) -> None:
         """Close the listeners; clients stay."""
-        for listener in self._listeners:
+        for listener in self._listeners.values():
             listener.close()
+        self._listeners.clear()
+
+    async def drained(self, deadline_s: float) -> None:
+        """Take nothing more from any client; return when all answers still to come have left, or at the deadline."""
+        leaving = {connection for connection in self._connections if connection.waiting}
+        for connection in list(self._connections):
+            connection.last_call()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                while leaving & self._connections:
+                    self._left.clear()
+                    await self._left.wait()
 
     async def close(self) -> None:
         """Close the listeners and the clients."""
         self.stop_accepting()
         if self._idle_check is not None:
             self._idle_check.cancel()
+            self._idle_check = None
         for connection in list(self._connections):
             connection.close()
 
@@ -308,6 +470,7 @@ class Server:
     def leave(self, connection: Connection, error: Exception | None) -> None:
         """A client went."""
         self._connections.discard(connection)
+        self._left.set()
         self.counters.clients -= 1
         self._full = False
         reason = f": {error}" if error is not None else ""
@@ -333,10 +496,25 @@ class Server:
         elif self._lines == LINES_PER_MINUTE + 1:
             log.warning("more than %d lines about clients within a minute: the rest is counted", LINES_PER_MINUTE)
 
-    def _close_idle(self) -> None:
-        oldest_s = self.freshness.clock() - self._idle_timeout_s
-        for connection in [each for each in self._connections if each.last_s < oldest_s]:
+    def _check_idle(self) -> None:
+        """Close who has been idle for too long; look again soon."""
+        if self._idle_check is not None:
+            self._idle_check.cancel()
+            self._idle_check = None
+        if not self._idle_timeout_s:
+            return
+        now_s = self.freshness.clock()
+        for connection in [each for each in self._connections if now_s - each.last_s > self._idle_timeout_s]:
+            if connection.waiting:  # its turn to speak begins with the answer
+                connection.last_s = now_s
+                continue
             self.say("client %s sent nothing for %g s: closing it", connection.peer, self._idle_timeout_s)
             connection.close()
         check_s = min(1.0, self._idle_timeout_s / 4)
-        self._idle_check = asyncio.get_running_loop().call_later(check_s, self._close_idle)
+        self._idle_check = asyncio.get_running_loop().call_later(check_s, self._check_idle)
+
+
+def _names(listener: asyncio.Server) -> list[str]:
+    """Where it listens: one URL for each of its sockets."""
+    ends = [sock.getsockname()[:2] for sock in listener.sockets]
+    return [f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}" for host, port in ends]

@@ -15,6 +15,7 @@ from fractions import Fraction
 
 from gateway.bank import Bank
 from gateway.config.signals import Signal
+from gateway.interfaces import Later
 from gateway.modbus import spec
 from gateway.modbus.spec import Table
 from gateway.simulate.signals import Motion, motion
@@ -89,7 +90,9 @@ class Plc:
             self._refresh(table, *_RANGE.unpack_from(pdu, 1))
         elif pdu[0] == spec.MASK_WRITE_REGISTER and len(pdu) >= 3:
             self._refresh(Table.HOLDING, pdu[1] << 8 | pdu[2], 1)
-        return self._bank.answer(pdu)
+        answer = self._bank.answer(pdu)
+        assert not isinstance(answer, Later)  # a bank without spans of others waits for nobody
+        return answer
 
     def _refresh(self, table: Table, first: int, count: int) -> None:
         moved = self._moved[table]

@@ -1,61 +1,70 @@
 """A link: the one connection that all users of a device address share.
 
-`submit` puts a prepared request into the link's order; the link keeps at most `in_flight` outstanding, honours the
-quiet times, pairs every answer by transaction id, unit, function and shape, and calls back exactly once. An answer
-that comes late finds no request any more: its transaction id rests for LATE_S. An answer that lay in our own buffers
-while the process was stopped is late, too. A stream that carried an impossible answer is closed, because the next
-answer on it could be anybody's (protocol digest 2.4, 6.2, 6.3).
+`submit` puts a prepared request into the link's order (`queues`); the link keeps at most `in_flight` outstanding,
+honours the quiet times, pairs every answer by transaction id, unit, function and shape, and calls back exactly once. An
+answer that comes late finds no request any more: its transaction id rests for LATE_S. An answer that lay in our own
+buffers while the process was stopped is late, too. A stream that carried an impossible answer is closed, because the
+next answer on it could be anybody's (protocol digest 2.4, 6.2, 6.3). A unit that stays silent while the connection
+lives is demoted (`silence`); the others go on.
 
 No socket here: a carrier sends bytes and hands over frames, a scheduler tells the time, so every timed rule is tested
-without waiting. No task per request either: callbacks, and one timer for all time-outs of the link.
+without waiting. No task per request either: callbacks, and one timer for all time-outs of the link. Who dials, and when
+again, is `connection`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import math
 import random
-import socket
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway import clock
-from gateway.errors import LinkBusy, LinkDown, LinkError, MalformedResponse, RequestTimeout
-from gateway.interfaces import Request
-from gateway.modbus import mbap
+from gateway.errors import LinkBusy, LinkDown, LinkError, MalformedResponse, RequestTimeout, UnitSilent
+from gateway.interfaces import Priority, Request
+from gateway.modbus import mbap, spec
 from gateway.modbus.pdu import fault
+from gateway.southbound.connection import Keeper
+from gateway.southbound.queues import Queues
+from gateway.southbound.silence import STRIKES, Silences
 
 log = logging.getLogger(__name__)
 
-MAX_QUEUED = 4096
-"""Requests waiting for their turn; jobs have one each, so this is reached by a mistake only."""
+MAX_WAIT_S = 5.0
+"""A client's request that could not be sent within this is not sent any more: its client has given up."""
 LATE_S = 30.0
 """How long the transaction id of an unanswered request is not used again on its connection."""
 TIMEOUTS_TO_RECONNECT = 3
 """In a row, over all units: a connection that is dead without saying so (rule 27 of the field)."""
-FIRST_RETRY_S = 0.25
-MAX_RETRY_S = 1.5
-"""After a refused or lost connection: the host is there, the device returns any moment."""
-MAX_RETRY_SILENT_S = 30.0
-"""After a connect that nobody answered."""
-_BUG = "a bug in the gateway"
 MAX_TRACEBACKS = 10
 """A bug that every answer meets must not fill the disk."""
-JITTER = 0.2
-"""Up to this part of a delay is left out at random, so that many links do not knock at once."""
 
 
 class Carrier(Protocol):
     """An open connection, as the link sees it."""
 
+    owner: Owner
+    """Who is told of frames and of the end."""
+
     @property
     def closed(self) -> bool: ...
     def write(self, data: bytes) -> None: ...
     def close(self) -> None: ...
+
+
+class Owner(Protocol):
+    """What a carrier calls."""
+
+    def received(self, frames: Iterable[mbap.Frame]) -> None: ...
+    def broken(self, why: str) -> None: ...
+    def lost(self, carrier: Carrier, error: Exception | None) -> None: ...
+
+
+Dial = Callable[[Any], Awaitable[Carrier]]
+"""Opens a carrier for its owner (an Owner); OSError when it cannot."""
 
 
 class Scheduler(Protocol):
@@ -81,7 +90,19 @@ class Settings:
 class Counters:
     """What happened on a link since the start."""
 
-    __slots__ = ("answers", "connects", "faults", "foreign", "late", "losses", "malformed", "requests", "timeouts")
+    __slots__ = (
+        "answers",
+        "connects",
+        "demotions",
+        "dropped",
+        "faults",
+        "foreign",
+        "late",
+        "losses",
+        "malformed",
+        "requests",
+        "timeouts",
+    )
 
     def __init__(self) -> None:
         self.requests = 0
@@ -94,11 +115,26 @@ class Counters:
         self.malformed = 0
         self.connects = 0
         self.losses = 0
+        self.demotions = 0
+        self.dropped = 0
+        """Requests not sent because their client had gone, or had waited too long."""
         self.faults = 0
         """Our bugs."""
 
     def snapshot(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+class Watcher(Protocol):
+    """Somebody whose unit is behind the link."""
+
+    def link_changed(self) -> None:
+        """Requests may be submitted, or not any more; or the unit was demoted or restored."""
+        ...
+
+    def probe(self) -> None:
+        """The unit is demoted and may be asked once: submit one request."""
+        ...
 
 
 class Link:
@@ -107,43 +143,51 @@ class Link:
     def __init__(
         self,
         name: str,
-        dial: Callable[[Link], Awaitable[Carrier]],
+        dial: Dial | Sequence[Dial],
         settings: Settings,
         scheduler: Scheduler,
         *,
+        prefer_first: bool = True,
         clock: Callable[[], float] = clock.now,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`dial(link)` opens a carrier that calls `received`, `broken` and `lost`; OSError when it cannot.
+        """`dial(owner)` opens a carrier that calls `received`, `broken`, `lost` of its owner; OSError when it cannot.
 
         `scheduler` times what the link does next, `clock` judges how old an answer is (it runs on during suspend).
         """
         self.name = name
+        self.settings = settings
+        """May be replaced while it runs."""
         self.counters = Counters()
         self.up = False
         self.trouble = "connecting"
         """Why it is not up; empty while it is."""
-        self.on_change: list[Callable[[bool], None]] = []
-        """Called with True when requests may be submitted, with False when not any more."""
-        self._dial = dial
-        self._settings = settings
+        self.works = False
+        """An answer came on this connection: only now it is known to work."""
+        self.slowest_s = 0.0
+        """The slowest answer of late."""
+        self.last_read: Request | None = None
+        """A read that was answered, for those who want to know whether another way works."""
+        self.ended = asyncio.Event()
+        """The connection is no more."""
+        self.keeper = Keeper(self, [dial] if callable(dial) else list(dial), prefer_first=prefer_first, jitter=jitter)
         self._scheduler = scheduler
         self._clock = clock
-        self._jitter = jitter
         self._carrier: Carrier | None = None
-        self._gone = asyncio.Event()
-        self._queue: deque[Request] = deque()
+        self._waiting = Queues()
         self._pending: dict[int, Request] = {}
         self._resting: dict[int, float] = {}
         self._tid = 0
         self._timeouts_in_row = 0
-        self._silent_units: set[int] = set()
-        """Those that have not answered since the last answer of anybody."""
+        self._silences = Silences()
+        self._watchers: dict[int, list[Watcher]] = {}
+        self._held = False
+        """Nothing is sent: a change of the connection is on its way."""
         self._quiet_until_s = 0.0
         self._quiet_timer: Timer | None = None
+        self._probe_timer: Timer | None = None
         self._timer: Timer | None = None
         self._timer_s = math.inf
-        self._retry_s = FIRST_RETRY_S
         self._told_good = False
         """The log's last word on this link is that it works."""
         self._down_since_s: float | None = None
@@ -151,47 +195,87 @@ class Link:
     # -- requests -----------------------------------------------------------------------------------------------
 
     def submit(self, request: Request) -> None:
-        """Send it in its turn; `request.done` is called once. LinkDown and LinkBusy are told at once, from inside."""
+        """Send it in its turn; `request.done` is called once. LinkDown, UnitSilent and LinkBusy come from inside."""
+        request.attempts = 0
         if not self.up:
             request.done(None, LinkDown(self.trouble or "reconnecting"))
             return
-        if len(self._queue) >= MAX_QUEUED:
-            request.done(None, LinkBusy(f"{MAX_QUEUED} requests are waiting"))
+        if self._silences.units and not self._may_ask(request):
+            request.done(None, UnitSilent(f"unit {request.unit_id} does not answer"))
             return
         request.out = True
-        request.attempts = 0
-        self._queue.append(request)
+        request.sent_s = self._clock()  # until it is sent: since when it waits
+        if not self._waiting.put(request):
+            request.out = False
+            request.done(None, LinkBusy(f"{len(self._waiting)} requests are waiting"))
+            return
         self._pump()
+
+    def _may_ask(self, request: Request) -> bool:
+        """False: the unit is demoted, and this is no probe."""
+        unit_id = request.unit_id
+        if not self._silences.is_demoted(unit_id):
+            return True
+        # A write is no probe as long as somebody else can make one: what is known to be down gets none.
+        if request.priority == Priority.WRITE and unit_id in self._watchers:
+            return False
+        now_s = self._scheduler.time()
+        if not self._silences.may_probe(unit_id, now_s):
+            return False
+        self._silences.units[unit_id].probing = True
+        return True
 
     def _pump(self) -> None:
         """Send what may be sent now."""
-        queue, pending = self._queue, self._pending
-        if not queue or len(pending) >= self._settings.in_flight or self._carrier is None:
+        waiting, pending, settings = self._waiting, self._pending, self.settings
+        if len(pending) >= settings.in_flight or not waiting or self._carrier is None or self._held:
             return
         now_s = self._scheduler.time()
         if now_s < self._quiet_until_s:
             if self._quiet_timer is None:
                 self._quiet_timer = self._scheduler.call_at(self._quiet_until_s, self._quiet_is_over)
             return
-        data, sent_s, first_due_s = b"", self._clock(), math.inf
-        while queue and len(pending) < self._settings.in_flight:
-            request = queue.popleft()
-            tid = self._next_tid(now_s)
+        data, clock_s, first_due_s = b"", self._clock(), math.inf
+        while waiting and len(pending) < settings.in_flight:
+            request = waiting.pop()
+            if request.priority != Priority.POLL and not self._still_wanted(request, clock_s):
+                continue
+            tid = self._tid + 1 if self._tid < 0xFFFF else 1
+            if tid in pending or self._resting:
+                tid = self._free_tid(tid, now_s)
+            self._tid = request.tid = tid
             pending[tid] = request
-            request.tid = tid
             request.attempts += 1
-            request.sent_s = sent_s
-            request.due_s = now_s + request.timeout_s
-            first_due_s = min(first_due_s, request.due_s)
+            request.sent_s = clock_s
+            timeout_s = request.timeout_s
+            if self._silences.units and self._silences.is_demoted(request.unit_id):
+                timeout_s = self._silences.probe(request.unit_id, timeout_s, self.slowest_s)
+                self.slowest_s *= 0.9  # forgets a slow answer of long ago
+            due_s = request.due_s = now_s + timeout_s
+            if due_s < first_due_s:
+                first_due_s = due_s
             data += tid.to_bytes(2, "big") + request.tail
             self.counters.requests += 1
-            if self._settings.delay_s:
-                self._quiet_until_s = now_s + self._settings.delay_s
+            if settings.delay_s:
+                self._quiet_until_s = now_s + settings.delay_s
                 break
-        self._arm(first_due_s)
+        if not data:
+            return
+        if first_due_s < self._timer_s:
+            self._arm(first_due_s)
         self._carrier.write(data)
-        if queue and self._settings.delay_s:
+        if waiting and settings.delay_s:
             self._pump()
+
+    def _still_wanted(self, request: Request, now_s: float) -> bool:
+        """Somebody waits for this request, and did not wait too long; else it ends here, unsent."""
+        if request.wanted and now_s - request.sent_s <= MAX_WAIT_S:
+            return True
+        self.counters.dropped += 1
+        self._silences.probe_failed(request.unit_id, self._scheduler.time(), 0.0)
+        why = f"waited {MAX_WAIT_S:g} s for its turn" if request.wanted else "its client has gone"
+        self._finish(request, None, LinkDown(why))
+        return False
 
     def _quiet_is_over(self) -> None:
         self._quiet_timer = None
@@ -206,34 +290,33 @@ class Link:
         self._timer_s = due_s
         self._timer = self._scheduler.call_at(due_s, self._check_timeouts)
 
-    def _next_tid(self, now_s: float) -> int:
+    def _free_tid(self, tid: int, now_s: float) -> int:
         """1..65535, none that is pending or may still be answered late; 0 is what some devices answer to anything."""
         resting = self._resting
         while resting and resting[oldest := next(iter(resting))] <= now_s:
             del resting[oldest]
-        tid = self._tid
-        while True:
+        while tid in self._pending or tid in resting:
             tid = tid + 1 if tid < 0xFFFF else 1
-            if tid not in self._pending and tid not in resting:
-                self._tid = tid
-                return tid
+        return tid
 
     def received(self, frames: Iterable[mbap.Frame]) -> None:
         """Answers from the carrier, in order."""
         now_s = self._clock()
+        pending = self._pending
         for tid, unit_id, pdu in frames:
-            request = self._pending.get(tid) or self._alone_with_zero(tid)
+            request = pending.get(tid) or self._alone_with_zero(tid)
             if request is None:
                 self.counters.late += 1
                 continue
             if unit_id != request.unit_id and "any_unit" not in request.quirks:
                 self.counters.foreign += 1
                 continue
-            if now_s - request.sent_s > request.timeout_s:
+            took_s = now_s - request.sent_s
+            if took_s > request.timeout_s:
                 self.counters.late += 1
                 self._give_up(request)
                 continue
-            del self._pending[request.tid]
+            del pending[request.tid]
             why = fault(request.pdu, pdu)
             if why is not None:
                 self.counters.malformed += 1
@@ -241,15 +324,27 @@ class Link:
                 self.broken(f"unit {unit_id}: {why}")
                 return
             self.counters.answers += 1
+            request.took_s = took_s
+            if took_s > self.slowest_s:
+                self.slowest_s = took_s
             if self._timeouts_in_row:
                 self._timeouts_in_row = 0
-                self._silent_units.clear()
-            if not self._told_good:
-                self._tell_good()
-            if self._settings.delay_s:
-                self._quiet_until_s = self._scheduler.time() + self._settings.delay_s
-            self._finish(request, pdu, None)
-        self._pump()
+            if not self.works:
+                self._tell_good(request)
+            if self.settings.delay_s:
+                self._quiet_until_s = self._scheduler.time() + self.settings.delay_s
+            if pdu[0] & spec.EXCEPTION_BIT and pdu[1] == spec.GATEWAY_TARGET_FAILED:
+                self._strike(request)  # a bridge says what a time-out says
+            elif self._silences.units:
+                self._restore(request.unit_id)
+            # As `_finish`, in place: this is the way that nearly every answer goes.
+            request.out = False
+            try:
+                request.done(pdu, None)
+            except Exception:
+                self._fault()
+        if self._waiting:
+            self._pump()
 
     def _alone_with_zero(self, tid: int) -> Request | None:
         """The one request that accepts an answer with transaction id 0 (in_flight is 1 then)."""
@@ -264,13 +359,17 @@ class Link:
         try:
             request.done(answer, error)
         except Exception:
-            self.counters.faults += 1
-            if self.counters.faults <= MAX_TRACEBACKS:
-                log.exception("%s: bug in the gateway while taking an answer", self.name)
+            self._fault()
+
+    def _fault(self) -> None:
+        self.counters.faults += 1
+        if self.counters.faults <= MAX_TRACEBACKS:
+            log.exception("%s: bug in the gateway while taking an answer", self.name)
 
     def _check_timeouts(self) -> None:
         """Give up or repeat what is overdue; look again when the next one is."""
         self._timer = None
+        self._timer_s = math.inf
         now_s = self._scheduler.time()
         relaxed = False
         for request in [each for each in self._pending.values() if each.due_s <= now_s]:
@@ -285,63 +384,110 @@ class Link:
         self._pump()
 
     def _seems_dead(self) -> bool:
-        """Too many time-outs in a row, and no other unit waits that could show that only some are silent."""
-        return self._timeouts_in_row >= TIMEOUTS_TO_RECONNECT and all(
-            request.unit_id in self._silent_units for request in (*self._pending.values(), *self._queue)
-        )
+        """Too many time-outs in a row, and no unit is left that could show that only the others are silent."""
+        if self._timeouts_in_row < TIMEOUTS_TO_RECONNECT:
+            return False
+        asked = {request.unit_id for request in (*self._pending.values(), *self._waiting)}
+        return asked.union(self._watchers) <= self._silences.units.keys()
 
     def _give_up(self, request: Request) -> None:
-        """A time-out: ask again if the request may, else tell it."""
-        self._silent_units.add(request.unit_id)
+        """A time-out: ask again if the request may, behind those that wait, else tell it."""
         del self._pending[request.tid]
         self._resting[request.tid] = self._scheduler.time() + LATE_S
         self.counters.timeouts += 1
         self._timeouts_in_row += 1
-        if request.attempts <= request.retries:
-            self._queue.appendleft(request)
+        self._strike(request)
+        if request.attempts <= request.retries and not self._silences.is_demoted(request.unit_id):
+            self._waiting.put(request)
         else:
-            error = RequestTimeout(f"no answer within {request.timeout_s:g} s, asked {request.attempts} times")
-            self._finish(request, None, error)
+            waited_s = self._clock() - request.sent_s
+            times = f", asked {request.attempts} times" if request.attempts > 1 else ""
+            waited_s = min(waited_s, request.timeout_s)
+            self._finish(request, None, RequestTimeout(f"no answer within {waited_s:.3g} s{times}"))
+
+    # -- silent units -------------------------------------------------------------------------------------------
+
+    def watch(self, unit_id: int, watcher: Watcher) -> None:
+        """Tell it of changes of the link and of this unit."""
+        self._watchers.setdefault(unit_id, []).append(watcher)
+
+    def unwatch(self, unit_id: int, watcher: Watcher) -> None:
+        """Tell it nothing more."""
+        self._watchers[unit_id].remove(watcher)
+        if not self._watchers[unit_id]:
+            del self._watchers[unit_id]
+
+    def silent(self, unit_id: int) -> bool:
+        """Whether the unit is demoted."""
+        return self._silences.is_demoted(unit_id)
+
+    def _strike(self, request: Request) -> None:
+        """The unit did not answer this request."""
+        unit_id, now_s = request.unit_id, self._scheduler.time()
+        self._silences.probe_failed(unit_id, now_s, self._clock() - request.sent_s)
+        if self._silences.strike(unit_id, now_s):
+            self.counters.demotions += 1
+            log.warning(
+                "%s: unit %d did not answer %d times in a row: left alone but for single probes",
+                self.name,
+                unit_id,
+                STRIKES,
+            )
+            for waiting in self._waiting.take(unit_id):
+                self._finish(waiting, None, UnitSilent(f"unit {unit_id} does not answer"))
+            self._tell(unit_id)
+        if self._silences.is_demoted(unit_id):
+            self._arm_probe()
+
+    def _restore(self, unit_id: int) -> None:
+        """The unit answered."""
+        if self._silences.answered(unit_id):
+            log.info("%s: unit %d answers again", self.name, unit_id)
+            self._tell(unit_id)
+            self._arm_probe()
+
+    def _tell(self, unit_id: int | None = None) -> None:
+        """Watchers of one unit, or of all."""
+        for watched, watchers in list(self._watchers.items()):
+            if unit_id is None or watched == unit_id:
+                for watcher in list(watchers):
+                    watcher.link_changed()
+
+    def _arm_probe(self) -> None:
+        """Wake up when a demoted unit may be asked."""
+        if self._probe_timer is not None:
+            self._probe_timer.cancel()
+            self._probe_timer = None
+        due_s = self._silences.next_s(self._watchers)
+        if self.up and due_s < math.inf:
+            self._probe_timer = self._scheduler.call_at(max(due_s, self._scheduler.time()), self._probe)
+
+    def _probe(self) -> None:
+        """Have the longest due of the demoted units asked by one of its watchers."""
+        self._probe_timer = None
+        now_s = self._scheduler.time()
+        unit_id = self._silences.due(now_s, self._watchers) if self.up else None
+        if unit_id is None:
+            self._arm_probe()
+            return
+        for watcher in list(self._watchers[unit_id]):
+            watcher.probe()
+            if not self._silences.is_demoted(unit_id) or self._silences.units[unit_id].probing:
+                return
+        # Nobody had anything to ask: another time.
+        self._silences.units[unit_id].probing = True
+        self._silences.probe_failed(unit_id, now_s, 0.0)
+        self._arm_probe()
 
     # -- the connection -----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Keep the link connected until cancelled."""
         try:
-            while True:
-                most_s = await self._connect()
-                self._retry_s, delay_s = min(2 * self._retry_s, most_s), min(self._retry_s, most_s)
-                await asyncio.sleep(delay_s * (1 - JITTER * self._jitter()))
+            await self.keeper.run()
         finally:
             self.trouble = stopping = "the gateway stops"
             self.broken(stopping)
-
-    async def _connect(self) -> float:
-        """One connection from its opening to its end. Returns the longest pause before the next, in seconds."""
-        self._gone.clear()
-        try:
-            carrier = await self._dial(self)
-        except TimeoutError:
-            self._fail("the host does not answer")
-            return MAX_RETRY_SILENT_S
-        except ConnectionRefusedError:
-            self._fail("refused the connection")
-            return MAX_RETRY_S
-        except OSError as error:
-            self._fail(error.strerror or str(error))
-            return MAX_RETRY_SILENT_S if _nobody_there(error) else MAX_RETRY_S
-        except Exception:  # a bug here must not end the other links
-            if self.trouble != _BUG:
-                log.exception("%s: bug in the gateway while connecting", self.name)
-            self._fail(_BUG)
-            return MAX_RETRY_SILENT_S
-        if carrier.closed:
-            self._fail("the device closed the connection")
-            return MAX_RETRY_S
-        self.connected(carrier)
-        await self._gone.wait()
-        self.counters.losses += 1
-        return MAX_RETRY_S
 
     def connected(self, carrier: Carrier) -> None:
         """The carrier is open: requests may come."""
@@ -349,22 +495,45 @@ class Link:
         self._carrier = carrier
         self._resting.clear()
         self._timeouts_in_row = 0
-        self._quiet_until_s = now_s + self._settings.connect_delay_s
+        self._held = False
+        self.works = False
+        self._quiet_until_s = now_s + self.settings.connect_delay_s
+        self._silences.reconnected(now_s)
         self.counters.connects += 1
         self.up = True
+        self.ended.clear()
         log.debug("%s: connected", self.name)
-        for tell in self.on_change:
-            tell(True)
+        self._tell()
+        self._arm_probe()
         self._pump()
 
-    def _tell_good(self) -> None:
+    def _tell_good(self, request: Request) -> None:
         """The first answer on a connection: only now it works; many a device accepts and drops."""
-        self._told_good = True
+        self.works = True
         self.trouble = ""
-        self._retry_s = FIRST_RETRY_S
+        if request.priority == Priority.POLL:
+            self.last_read = request
         if self._down_since_s is not None:
             log.info("%s: answers again after %.1f s", self.name, self._scheduler.time() - self._down_since_s)
             self._down_since_s = None
+
+    def hold(self) -> bool:
+        """Send nothing for now: the connection is about to be replaced. True: nothing is out any more."""
+        self._held = self.up
+        return not self._pending
+
+    def replace(self, carrier: Carrier) -> None:
+        """Go on with this connection, which answers; nothing may be out (`hold`). The old one is closed."""
+        old, self._carrier = self._carrier, carrier
+        carrier.owner = self
+        if old is not None:
+            old.close()
+        self.connected(carrier)
+
+    def unhold(self) -> None:
+        """Go on with the connection there is."""
+        self._held = False
+        self._pump()
 
     def broken(self, why: str, *, keep_waiting: bool = False) -> None:
         """The connection cannot be trusted any more: close it and dial again.
@@ -380,9 +549,9 @@ class Link:
         """The carrier was closed from outside. Many a device does that to an idle connection: no news."""
         if carrier is self._carrier:
             why = f"connection lost: {error}" if error is not None else "the device closed the connection"
-            self._down(why, quiet=not self._pending and not self._queue)
+            self._down(why, quiet=not self._pending and not self._waiting)
 
-    def _fail(self, why: str, *, quiet: bool = False) -> None:
+    def failed(self, why: str, *, quiet: bool = False) -> None:
         """Not connected; one line when that, or the kind of its reason (what stands before a colon), is new."""
         if quiet:
             log.debug("%s: %s", self.name, why)
@@ -392,10 +561,13 @@ class Link:
             if self.trouble.partition(":")[0] != why.partition(":")[0]:
                 log.warning("%s: %s; trying on", self.name, why)
             self.trouble = why
-        self._told_good = False
-        self._abandon(self._queue, why)
-        for tell in self.on_change:
-            tell(False)
+        self.works = False
+        self._abandon(self._waiting_now(), why)
+        self._tell()
+
+    def _waiting_now(self) -> list[Request]:
+        waiting, self._waiting = self._waiting, Queues()
+        return list(waiting)
 
     def _down(self, why: str, *, quiet: bool = False, keep_waiting: bool = False) -> None:
         """No connection any more: what was sent fails, and what waited does, unless it is to go out on the next."""
@@ -403,25 +575,45 @@ class Link:
             return
         self._carrier = None
         self.up = False
-        for timer in (self._timer, self._quiet_timer):
+        for timer in (self._timer, self._quiet_timer, self._probe_timer):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._quiet_timer = None
-        waiting = deque[Request]()
+        self._timer = self._quiet_timer = self._probe_timer = None
+        self._timer_s = math.inf
+        waiting = Queues()
         if keep_waiting:
-            waiting, self._queue = self._queue, waiting
+            waiting, self._waiting = self._waiting, waiting
         sent, self._pending = self._pending, {}
-        self._fail(why, quiet=quiet)
-        self._abandon(deque(sent.values()), why)
+        self.failed(why, quiet=quiet)
+        self._abandon(list(sent.values()), why)
         if keep_waiting:
-            self._queue = waiting
-        self._gone.set()
+            self._waiting = waiting
+        self.ended.set()
 
-    def _abandon(self, requests: deque[Request], why: str) -> None:
-        while requests:
-            self._finish(requests.popleft(), None, LinkDown(why))
+    def _abandon(self, requests: list[Request], why: str) -> None:
+        for request in requests:
+            self._finish(request, None, LinkDown(why))
 
+    # -- for those who look -------------------------------------------------------------------------------------
 
-def _nobody_there(error: OSError) -> bool:
-    """The name or the host is unknown to the network: knocking every second or two would not help."""
-    return isinstance(error, socket.gaierror) or error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH)
+    def snapshot(self) -> dict[str, Any]:
+        """What is known of it, as plain values."""
+        now_s = self._scheduler.time()
+        return {
+            "name": self.name,
+            "up": self.up,
+            "trouble": "" if self.works else self.trouble,
+            "since_s": None if self._down_since_s is None else round(now_s - self._down_since_s, 1),
+            "in_flight": self.settings.in_flight,
+            "queued": len(self._waiting),
+            "counters": self.counters.snapshot(),
+            "demoted": [
+                {
+                    "unit": unit_id,
+                    "since_s": round(now_s - unit.since_s, 1),
+                    "next_probe_s": max(0.0, round(unit.probe_s - now_s, 1)),
+                }
+                for unit_id, unit in sorted(self._silences.units.items())
+                if unit.demoted
+            ],
+        }

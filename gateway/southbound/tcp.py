@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from gateway.keepalive import set_keepalive
 from gateway.modbus import mbap
-from gateway.southbound.link import Link
+from gateway.southbound.link import Owner
 
 CONNECT_TIMEOUT_S = 5.0
 """For name and handshake; a host in the same plant answers in milliseconds (protocol digest 2.5)."""
@@ -22,8 +22,8 @@ READ_SIZE = 16 * 1024
 class TcpCarrier(asyncio.Protocol):
     """One connection of a link."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
         self._receiver = mbap.Receiver()
         self._transport: asyncio.Transport | None = None
 
@@ -36,14 +36,14 @@ class TcpCarrier(asyncio.Protocol):
         try:
             frames = self._receiver.feed(data)
         except mbap.BrokenStream as broken:
-            self._link.received(broken.frames)
-            self._link.broken(str(broken))
+            self.owner.received(broken.frames)
+            self.owner.broken(str(broken))
             return
-        self._link.received(frames)
+        self.owner.received(frames)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._link.lost(self, exc)
+        self.owner.lost(self, exc)
 
     @property
     def closed(self) -> bool:
@@ -100,12 +100,12 @@ def _is_ip_address(host: str) -> bool:
 
 def tcp_dialler(
     address: Callable[[], tuple[str, int]], source: str | None, keepalive_s: float
-) -> Callable[[Link], Awaitable[TcpCarrier]]:
-    """What a link dials with. `address()` is asked at each attempt."""
+) -> Callable[[Owner], Awaitable[TcpCarrier]]:
+    """What a link, or a trial beside it, dials with. `address()` is asked at each attempt."""
 
     resolver = _Resolver()
 
-    async def dial(link: Link) -> TcpCarrier:
+    async def dial(owner: Owner) -> TcpCarrier:
         host, port = address()
         loop = asyncio.get_running_loop()
         local = (source, 0) if source else None
@@ -114,7 +114,7 @@ def tcp_dialler(
             for found in await resolver.addresses(host, port):
                 try:
                     transport, carrier = await loop.create_connection(
-                        lambda: TcpCarrier(link), found, port, local_addr=local
+                        lambda: TcpCarrier(owner), found, port, local_addr=local
                     )
                     break
                 except OSError as error:

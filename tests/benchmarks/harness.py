@@ -147,6 +147,17 @@ class Server:
         if status is not None:
             raise CannotRun(f"ended with status {status}: {self._last_line()}")
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """Raises CannotRun when it has ended."""
+        self._check_alive()
+        self._process.send_signal(number)
+
+    def check_lives(self, within_s: float = 0.0) -> None:
+        """Raises CannotRun with its last words when it has ended, or does so `within_s`."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(within_s)
+        self._check_alive()
+
     def wait_until_answering(self, request: bytes | None = None) -> bytes:
         """The PDU of its first answer to `request` (default: one holding register). Raises CannotRun."""
         request = request or read_registers(0, 1)

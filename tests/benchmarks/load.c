@@ -8,7 +8,12 @@
  * or address and quantity (function 16) are right. A request without an answer for STALL seconds is lost: it is
  * counted and its place is taken by a new one, so a server that forgets requests cannot hang the client.
  *
- * usage: load PORT CONNECTIONS OUTSTANDING FUNCTION QUANTITY SECONDS WARMUP STALL    (FUNCTION 3 or 16)
+ * usage: load PORT CONNECTIONS OUTSTANDING FUNCTION QUANTITY SECONDS WARMUP STALL [ADDRESSES]    (FUNCTION 3 or 16)
+ *
+ * ADDRESSES turn (default): all connections go through the same 80 addresses. For what stands before a device of
+ * device_farm.c, whose register a holds a, and there the values are checked, too: own: each connection has addresses that no
+ * other asks for, so no two requests in flight are the same; same: all ask for the same.
+ *
  * prints one line of JSON; the exit status is not 0 only when it could not run at all.
  */
 #include <arpa/inet.h>
@@ -33,6 +38,8 @@
 #define BLOCK_STEP 10                 /* request that a cache of one entry could answer */
 #define SUB_BITS 6                    /* 64 buckets per power of two: a percentile is right to 1.6 % */
 #define SUB (1u << SUB_BITS)
+#define FARM_FIRST 10                 /* register 0 of the farm counts */
+#define FARM_STOP 65000
 #define EVENTS 256
 #define SWEEP_NS 50000000ull          /* how often lost requests are looked for */
 
@@ -46,6 +53,7 @@ struct slot {
 struct connection {
     int fd; /* -1: closed */
     unsigned block;
+    unsigned first;                   /* its addresses begin here */
     unsigned have;                    /* bytes in `in` */
     unsigned out_at, out_end;         /* what is still to be written */
     struct slot slots[MAX_OUTSTANDING];
@@ -54,7 +62,8 @@ struct connection {
 };
 
 static struct connection *connections;
-static unsigned connection_count, outstanding, quantity, function, open_count;
+static unsigned connection_count, outstanding, quantity, function, open_count, blocks = BLOCKS;
+static bool checks_values;
 static uint8_t request[MAX_ADU];
 static unsigned request_size, answer_size;
 static int epoll_fd;
@@ -134,10 +143,10 @@ static inline void put_request(struct connection *c, struct slot *slot, uint64_t
     uint8_t *p = c->out + c->out_end;
     memcpy(p, request, request_size);
     slot->tid = (uint16_t)(slot->tid + MAX_OUTSTANDING); /* the slot's number stays in the low bits */
-    slot->address = (uint16_t)(c->block * BLOCK_STEP);
+    slot->address = (uint16_t)(c->first + c->block * BLOCK_STEP);
     slot->sent_ns = now;
     slot->busy = true;
-    if (++c->block == BLOCKS) c->block = 0;
+    if (++c->block == blocks) c->block = 0;
     put16(p, slot->tid);
     put16(p + 8, slot->address);
     c->out_end += request_size;
@@ -166,7 +175,10 @@ static void flush(struct connection *c) {
 static inline bool is_right(const uint8_t *p, unsigned size, const struct slot *slot) {
     if (size != answer_size || p[6] != UNIT || p[7] != function) return false;
     if (function == 16) return get16(p + 8) == slot->address && get16(p + 10) == quantity;
-    return p[8] == 2 * quantity;
+    if (p[8] != 2 * quantity) return false;
+    for (unsigned k = 0; checks_values && k < quantity; k++)
+        if (get16(p + 9 + 2 * k) != slot->address + k) return false;
+    return true;
 }
 
 /* Check what arrived and put the successors of all answered requests into `out`. False: the stream is broken. */
@@ -257,7 +269,8 @@ static void open_connections(unsigned port) {
         if (c->fd < 0) die("socket");
         if (connect(c->fd, (struct sockaddr *)&to, sizeof to) < 0) die("connect");
         setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        c->block = i * 7 % BLOCKS;
+        c->block = i * 7 % blocks;
+        if (checks_values) c->first = FARM_FIRST + (blocks > 1 ? i * blocks * BLOCK_STEP : 0);
         for (unsigned k = 0; k < outstanding; k++) c->slots[k].tid = (uint16_t)k;
         struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
         if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event) < 0) die("epoll_ctl");
@@ -276,8 +289,8 @@ static unsigned number(const char *text, unsigned low, unsigned high) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 9) {
-        fprintf(stderr, "usage: load PORT CONNECTIONS OUTSTANDING FUNCTION QUANTITY SECONDS WARMUP STALL\n");
+    if (argc != 9 && argc != 10) {
+        fprintf(stderr, "usage: load PORT CONNECTIONS OUTSTANDING FUNCTION QUANTITY SECONDS WARMUP STALL [ADDRESSES]\n");
         return 2;
     }
     unsigned port = number(argv[1], 1, 65535);
@@ -288,6 +301,15 @@ int main(int argc, char **argv) {
     quantity = number(argv[5], 1, function == 16 ? 123 : 125);
     double seconds = atof(argv[6]);
     uint64_t warmup_ns = (uint64_t)(atof(argv[7]) * 1e9), stall_ns = (uint64_t)(atof(argv[8]) * 1e9);
+
+    const char *addresses = argc == 10 ? argv[9] : "turn";
+    checks_values = strcmp(addresses, "turn") != 0;
+    if (!strcmp(addresses, "same"))
+        blocks = 1;
+    else if (checks_values && (strcmp(addresses, "own") || function != 3 ||
+                               (blocks = (FARM_STOP - FARM_FIRST) / BLOCK_STEP / connection_count) < outstanding ||
+                               quantity > BLOCK_STEP))
+        return fprintf(stderr, "load: ADDRESSES turn, own (function 3, QUANTITY to 10) or same\n"), 2;
 
     prepare_request();
     connections = calloc(connection_count, sizeof *connections);

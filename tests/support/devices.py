@@ -128,6 +128,8 @@ class ScriptedDevice:
         wait_until(lambda: len(self.requests) >= count, deadline_s, f"{count} requests at the device")
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # close alone would leave the thread accepting once more
         self._listener.close()
         self.drop()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from typing import Any
 
 
 class Handle:
@@ -47,6 +48,7 @@ class RecordingCarrier:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.closed = False
+        self.owner: Any = None
 
     def write(self, data: bytes) -> None:
         self.sent.append(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from gateway.config.model import Config
 from gateway.config.urls import DeviceUrl, ListenUrl
 from gateway.errors import ConfigError
 from gateway.modbus.spec import Table
-from tests.support.config.plants import plant, problems
+from tests.support.config.plants import plant, problems, write
 
 SMALL = """
 devices:
@@ -72,15 +73,13 @@ def test_six_mistakes_are_six_messages(tmp_path: Path) -> None:
         ("devices: {a: {url: sim://, slave: 3}}", "1:28: devices.a.slave: unknown key 'slave'; did you mean 'unit'?"),
         (
             "history: {keep: 30d}",
-            "1:1: history: unknown key 'history'; choose from devices, include, links, server, units",
+            "1:1: history: unknown key 'history'; choose from devices, include, links, server, state_dir, units",
         ),
         ("warnings: [x]", "1:1: warnings: unknown key 'warnings'"),
         ("server: {zzz: 1}", "unknown key 'zzz'; choose from backlog, default_unit, "),
         ("devices: {a b: {url: sim://}}", "1:11: devices.a b: `a b` cannot be a name here: use letters, digits"),
         ("units: {256: {}}", "1:9: units.256: unit ids end at 255"),
         ("units: {01: {}}", "`01` is not a unit id; write 1"),
-        ("units: {10..20: {}}", "ranges of units are for forwarding, which is not built yet"),
-        ("units: {5: {forward: press}}", "units.5.forward: unknown key 'forward'"),
         ("units: {1: 5}", "units.1: expected keys with values (`key: value`), not the text `5`"),
         ("devices: [a, b]", "1:1: devices: expected keys with values (`key: value`), not a list"),
         ("devices: {a: {url: sim://, poll: {read: x}}}", "devices.a.poll: expected a list, not a mapping"),
@@ -91,7 +90,9 @@ def test_six_mistakes_are_six_messages(tmp_path: Path) -> None:
             "devices: {a: {url: sim://, accept: any}}",
             "1:36: devices.a.accept[0]: unknown value 'any'; did you mean 'any_unit'?",
         ),
-        ("devices: {a: {url: [x]}}", "is a list; expected a URL such as"),
+        ("devices: {a: {url: [x]}}", "1:21: devices.a.url[0]: `x` is not a URL"),
+        ("devices: {a: {url: {x: 1}}}", "1:15: devices.a.url: is a mapping; expected a URL such as"),
+        ("devices: {a: {url: [[x]]}}", "devices.a.url[0]: is a list; expected a URL such as"),
         ("devices: {a: {url: sim://, tags: {b: {at: {x: 1}, type: bool}}}}", "is a mapping; expected one address"),
         (
             "devices: {a: {url: sim://, tags: {b: {at: holding:1}}}}",
@@ -240,6 +241,47 @@ def test_the_files_of_a_plant_are_named(tmp_path: Path) -> None:
     config, files = load_files(tmp_path / "plant.yaml")
     assert isinstance(config, Config)
     assert files == (tmp_path / "plant.yaml", tmp_path / "more.yaml")
+
+
+def test_the_files_of_a_plant_with_a_mistake_are_named_too(tmp_path: Path) -> None:
+    text = "include: [more.yaml, no.yaml]\ndevices: {a: {tags_file: a.csv}}\n"
+    path = write(tmp_path, text, {"more.yaml": "devices: {b: {url: nonsense}}\n", "a.csv": "nothing\n"})
+    with pytest.raises(ConfigError) as error:
+        load(path)
+    assert error.value.files == tuple(tmp_path / name for name in ("plant.yaml", "more.yaml", "no.yaml", "a.csv"))
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path / "other.yaml")
+    assert error.value.files == (tmp_path / "other.yaml",)
+
+
+@pytest.mark.parametrize(
+    ("text", "folder"),
+    [
+        ("server:\n", "state"),
+        ("state_dir: run/gateway\n", "run/gateway"),
+        ("state_dir: ../there\n", "../there"),
+        ("state_dir: /var/lib/gateway\n", "/var/lib/gateway"),
+        ("include: parts/more.yaml\n", "run"),
+    ],
+)
+def test_state_lies_beside_the_first_file_unless_told_otherwise(tmp_path: Path, text: str, folder: str) -> None:
+    config = plant(tmp_path, text, {"parts/more.yaml": "state_dir: run\n"})
+    assert config.state_path == (tmp_path / folder).resolve()
+
+
+def test_a_plant_that_is_loaded_while_serving_is_not_looked_through_by_the_collector(tmp_path: Path) -> None:
+    path = write(tmp_path, "server: {default_unit: 2}\n")
+    gc.unfreeze()
+    first = load(path)
+    assert gc.get_freeze_count() == 0
+    assert any(thing is first for thing in gc.get_objects())
+    gc.freeze()
+    try:
+        second = load(path)
+        assert gc.isenabled()
+        assert not any(thing is second for thing in gc.get_objects())
+    finally:
+        gc.unfreeze()
 
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "config").glob("*.yaml"))

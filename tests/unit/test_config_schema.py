@@ -38,6 +38,16 @@ def test_every_example_is_valid(path: Path) -> None:
         {"url": "sim://", "timeout": 0, "accept": "tid_zero", "tags": None},
         {"profile": "p.yaml", "tags": {"a": {"to": "1/input:0"}}, "tags_file": "t.csv"},
         {"url": "sim://", "tags": {"a": {"at": "holding:0x10", "type": "string", "scale": 0.1, "no_value": [0x8000]}}},
+        {"url": ["tcp://a", "tcp://${B}"], "prefer": "any", "force_multiple": True, "faults": None},
+        {"url": "sim://", "push": [{"write": "holding:0", "from": "1/holding:0", "on": "change", "every": "1s"}]},
+        {"url": "sim://", "push": [{"write": 40001, "from": 40001, True: "change"}]},  # as YAML 1.1 reads `on: change`
+        {"url": "sim://", "watchdog": {"write": "holding:9", "every": "2s"}},
+        {"url": "sim://", "poll": [{"read": "coils:0", "to": "coils:0", "write": "through", "verify": "1s"}]},
+        {"url": "sim://", "tags": {"a": {"at": 40001, "type": "int16", "write": True, "range": ["1/3", 9]}}},
+        {
+            "url": "sim://",
+            "faults": {"busy": 5, "refuse": {"holding:0..9": 2}, "no_functions": [5, "0x16"], "split": True},
+        },
     ],
 )
 def test_what_works_is_valid(device: Any) -> None:
@@ -54,10 +64,43 @@ def test_what_works_is_valid(device: Any) -> None:
         {"url": "sim://", "tags": {"a": {"at": "holding:1"}}},
         {"url": "sim://", "tags": {"a": {"at": "holdin:1", "type": "int16"}}},
         {"url": "sim://", "tags": {"a": {"at": "holding:1", "type": "flot32"}}},
+        {"url": "sim://", "push": [{"write": "holding:0", "on": "change"}]},
+        {"url": "sim://", "push": [{"write": "holding:0", "from": "holding:0", "on": "chnge"}]},
+        {"url": "sim://", "poll": [{"read": "coils:0", "to": "coils:0", "write": True}]},
+        {"url": "sim://", "tags": {"a": {"at": 40001, "type": "int16", "range": [1]}}},
+        {"url": "sim://", "faults": {"busy": -1}},
+        {"url": ["tcp://a", "rtu://b"]},
     ],
 )
 def test_what_does_not_work_is_marked(device: Any) -> None:
     assert mistakes({"devices": {"a": device}}) != []
+
+
+@pytest.mark.parametrize(
+    ("units", "works"),
+    [
+        ({"1": {"holding": 10, "retain": True}, "2": None, "3": {}}, True),
+        (
+            {"5": {"forward": "press"}, "10..20": {"forward": "bus", "functions": [3], "cache": "1s", "to_unit": 4}},
+            True,
+        ),
+        ({"5": {"forward": "press", "holding": 10}}, False),
+        ({"5": {"to_unit": 10}}, False),
+    ],
+)
+def test_a_unit_is_a_register_image_or_a_route(units: Any, works: bool) -> None:
+    assert (mistakes({"units": units, "state_dir": "./state"}) == []) is works
+
+
+def test_every_key_of_the_model_is_described_but_what_names_itself() -> None:
+    bare = {
+        f"{section}.{key}"
+        for section, schema in json_schema()["$defs"].items()
+        for key, value in schema.get("properties", {}).items()
+        if "description" not in value
+    }
+    named = {"Identity.product", "Identity.vendor", "Server.identity", "Tag.description", "Tag.offset", "Tag.type"}
+    assert bare == named
 
 
 def test_keys_have_descriptions_and_defaults() -> None:

@@ -12,11 +12,15 @@ from gateway.front.freshness import Freshness
 from gateway.hub import Hub
 from gateway.interfaces import Request
 from gateway.modbus.spec import Table
+from gateway.places import Placement
+from gateway.polling.assemble import make_group
 from gateway.polling.device import Device, State
 from gateway.polling.job import Job
+from gateway.polling.key import JobKey, PlannedBlock
 from gateway.polling.plan import Block
-from gateway.polling.sinks import RawSink, TagSink, Target, registers_put
+from gateway.polling.wheel import Wheel
 from gateway.values import Quality, Sentinel, Tag
+from tests.support.fake import ManualTime
 
 STALE_S = 5.0
 READ = bytes.fromhex("0400000001")
@@ -26,43 +30,58 @@ READ = bytes.fromhex("0400000001")
 class FakeLink:
     up = True
     trouble = ""
+    is_silent = False
+
+    def silent(self, unit_id: int) -> bool:
+        return self.is_silent
 
 
 class Case:
     """One device with one block of one tag (or raw), served at input:0."""
 
     def __init__(self, on_stale: str = "error", *, raw: bool = False, **tag: object) -> None:
-        self.now_s = 1000.0
-        self.freshness = Freshness(lambda: self.now_s)
+        self.time = ManualTime(1000.0)
+        self.freshness = Freshness(self.time.time)
         self.bank = Bank({Table.INPUT: [(0, 10)]})
         (self.span,) = self.bank.claim([(Table.INPUT, 0, 1)])
         self.link = FakeLink()
-        self.device = Device("press", self.link, lambda: None)
+        self.device = Device("press", self.link, lambda: None, unit_id=1)
         self.hub = Hub()
         self.request: Request | None = None
         one = Tag("level", Table.HOLDING, 7, 1, "int16", **tag)  # type: ignore[arg-type]
         block = Block(Table.HOLDING, 7, 1, 1.0, () if raw else (one,))
-        self.job = Job(
+        place = Placement(1, Table.INPUT, 0, 1)
+        plan = PlannedBlock(block, place) if raw else PlannedBlock(block, None, (place,))
+        key = JobKey("press", "press", plan, (None,), 1, 1.0, 0, frozenset(), STALE_S, on_stale)
+        self.wheel = Wheel(self.time)
+        self.group = make_group(
+            key,
             self.device,
-            block,
             self._submit,
             self.freshness,
-            unit_id=1,
-            timeout_s=1.0,
-            retries=0,
-            quirks=frozenset(),
-            stale_s=STALE_S,
+            self.wheel,
+            self.hub,
+            {1: self.bank},
+            {place: self.span},
         )
-        clear = lambda: self.bank.put_registers(Table.INPUT, 0, b"\0\0")  # noqa: E731
-        target = Target(self.bank, self.span, on_stale, clear)
-        if raw:
-            self.job.place_raw(RawSink(target, Table.INPUT, 0, 1))
-        else:
-            point = self.hub.point("press", "level", self.job)
-            self.job.place_tags([TagSink(one, point, target, registers_put(self.bank, Table.INPUT, 0, one, None))])
+
+    @property
+    def now_s(self) -> float:
+        return self.time.now_s
+
+    @now_s.setter
+    def now_s(self, now_s: float) -> None:
+        """Moved without a timer, as in a process that slept."""
+        self.time.now_s = now_s
+
+    @property
+    def job(self) -> Job:
+        (job,) = self.group.jobs
+        return job
 
     def _submit(self, request: Request) -> None:
         self.request = request
+        request.sent_s = self.now_s
         request.out = True
 
     def poll(self, registers: str | None = None, *, exception: int = 0, error: Exception | None = None) -> None:
@@ -229,7 +248,7 @@ def test_the_status_block_tells_state_age_exception_and_counts() -> None:
 
 
 def test_a_disabled_device_shows_four_and_never() -> None:
-    assert Device("press", None, lambda: None).status(0.0)[:4].hex() == "0004ffff"
+    assert Device("press", None, lambda: None, unit_id=1).status(0.0)[:4].hex() == "0004ffff"
 
 
 def test_a_device_that_never_answered_stays_waiting_and_the_log_says_so_once(caplog: pytest.LogCaptureFixture) -> None:

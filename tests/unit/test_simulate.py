@@ -220,3 +220,72 @@ def test_devices_that_share_a_link_share_a_server(servers: Servers) -> None:
     assert registers(first.plcs[1], 50) == b"\0\x21", "two devices of one unit are one PLC"
     assert registers(first.plcs[2], 0) == b"\0\x16"
     assert registers(second.plcs[1], 0) == b"\0\x2c"
+
+
+def test_what_is_pushed_and_the_watchdog_have_registers(servers: Servers) -> None:
+    plc = servers.plc(
+        "max_gap: 16, tags: {a: {at: holding:0, type: int16}}, watchdog: {write: holding:9}, "
+        "push: [{write: holding:20..21, from: 1/holding:300, on: change}, {write: coils:4, from: 1/coils:0, every: 1s}]"
+    )
+    assert registers(plc, 9) == b"\0\0"
+    assert len(registers(plc, 20, 2)) == 4
+    assert registers(plc, 4, function=1) == b"\0"
+    assert refused(plc, 1), "a read never crosses to what is only written"
+    assert refused(plc, 22)
+
+
+def test_a_device_of_which_nothing_is_known_has_a_thousand_of_everything(servers: Servers) -> None:
+    plc = servers.plc("watchdog: {write: holding:2000}")
+    for function in (1, 2, 3, 4):
+        assert len(registers(plc, 992, 8, function)) == (1 if function <= 2 else 16)
+        assert refused(plc, 1000, 1, function)
+    assert registers(plc, 2000) == b"\0\0"
+
+
+def test_units_behind_a_named_link_are_simulated_when_a_route_reaches_them(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "plant.yaml"
+    path.write_text(
+        """
+links: {boilers: {url: "tcp://10.0.0.1"}, other: {url: "tcp://10.0.0.2"}}
+devices: {b10: {link: boilers, unit: 10, tags: {t: {at: holding:0, type: int16, sim: 5}}}}
+units: {10..12: {forward: boilers}, 13: {forward: boilers, to_unit: 99}, 20: {forward: other}, 30: {forward: b10}}
+""",
+        encoding="utf-8",
+    )
+    config = load(path)
+    (server,) = simulated(config, ["b10"], clock, links=["boilers"]).values()
+    assert sorted(server.plcs) == [10, 11, 12, 99]
+    assert refused(server.plcs[10], 1), "a unit that is a device has what the device names"
+    assert len(registers(server.plcs[99], 999)) == 2
+    assert list(simulated(config, ["b10"], clock)["boilers"].plcs) == [10]
+
+
+def test_faults_of_two_devices_that_are_one_plc_are_those_of_either(servers: Servers) -> None:
+    (server,) = servers(
+        """
+  a: {url: "tcp://10.0.0.1", faults: {no_functions: [4], busy: 2}, tags: {x: {at: "holding:0", type: uint16}}}
+  b: {url: "tcp://10.0.0.1", faults: {busy: 1, split: on}, tags: {y: {at: "input:0", type: uint16}}}
+  c: {url: "tcp://10.0.0.1", unit: 2, faults: {one_connection: on}, tags: {y: {at: "input:0", type: uint16}}}
+"""
+    ).values()
+    answers = [server.ask((1, 1, bytes.fromhex(pdu)), {}) for pdu in ("04 0000 0001", "03 0000 0001")]
+    assert [each.data[7:].hex() for each in answers if each] == ["8401", "8306"]
+    assert (server.manners.split, server.manners.one_connection, server.manners.join) == (True, True, False)
+    assert dict(server.requests) == {1: 2}
+
+
+def test_what_is_executed_is_told_in_order_when_somebody_wants_it(servers: Servers) -> None:
+    (server,) = servers(
+        """
+  a:
+    url: tcp://10.0.0.1
+    faults: {no_answer: 2, refuse: {"holding:1": 2}}
+    tags: {x: {at: "holding:0", type: uint16}}
+"""
+    ).values()
+    executed = server.executed = []
+    pdus = [bytes.fromhex(pdu) for pdu in ("06 0000 0001", "06 0000 0002", "06 0001 0003", "03 0000 0001")]
+    answers = [server.ask((1, 1, pdu), {}) for pdu in pdus]
+    assert [each and each.data[7:].hex() for each in answers] == ["0600000001", None, "8602", None]
+    assert executed == [(1, pdus[0]), (1, pdus[1]), (1, pdus[3])], "silence is no proof"
+    assert registers(server.plcs[1], 0) == b"\0\x02"

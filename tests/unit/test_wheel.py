@@ -65,3 +65,60 @@ def test_a_dropped_turn_comes_no_more() -> None:
     wheel.drop(turn)
     time.advance(5.0)
     assert turn.runs == 0
+
+
+def test_a_turn_dropped_by_another_in_its_slot_does_not_run() -> None:
+    time = ManualTime()
+    wheel = Wheel(time)
+    turns: list[Turn] = []
+    runs: list[int] = []
+
+    def run(number: int) -> bool:
+        runs.append(number)
+        for turn in turns:
+            wheel.drop(turn)
+        return True
+
+    turns += [Turn(0.001, lambda: run(0)), Turn(0.001, lambda: run(1))]
+    for turn in turns:
+        wheel.add(turn)
+    time.advance(5.0)
+    assert len(runs) == 1
+
+
+def test_a_turn_added_by_another_comes_in_its_time() -> None:
+    time = ManualTime()
+    wheel = Wheel(time)
+    at: list[float] = []
+    late = Turn(0.25, lambda: at.append(time.now_s) is None)
+    early = Turn(1.0, lambda: at or wheel.add(late) is None)  # type: ignore[func-returns-value]
+    wheel.add(early)
+    time.advance(1.0)
+    wheel.drop(early)
+    begin = len(at)
+    time.advance(2.0)
+    assert len(at) - begin == 8
+
+
+def test_nobody_comes_more_than_half_a_slot_early_or_late() -> None:
+    time = ManualTime()
+    wheel = Wheel(time)
+    off: list[float] = []
+    turns = [Turn(0.0137 + i * 0.00093, lambda i=i: off.append(turns[i].late_s) is None) for i in range(50)]  # type: ignore[misc]
+    for turn in turns:
+        wheel.add(turn)
+    time.advance(5.0)
+    assert len(off) > 5000
+    assert max(off) <= 0.0005 + 1e-9
+    assert min(off) >= -0.0005 - 1e-9
+
+
+def test_after_stop_nothing_runs() -> None:
+    time = ManualTime()
+    wheel = Wheel(time)
+    turn = Turn(0.5, lambda: True)
+    wheel.add(turn)
+    wheel.stop()
+    wheel.add(Turn(0.5, lambda: 1 // 0 == 0))
+    time.advance(5.0)
+    assert turn.runs == 0

@@ -1,0 +1,247 @@
+"""A gateway: opens everything in order, runs, changes its configuration while it runs, closes everything in order.
+
+`build(config)` constructs and opens nothing. Shutdown: no new clients, no new polls, answers that are still to come,
+clients, retained registers, links, simulations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gateway import __version__, clock
+from gateway.app.blueprint import Blueprint, Difference
+from gateway.app.looptime import LoopTime
+from gateway.app.plant import Plant
+from gateway.config.model import Config
+from gateway.config.urls import ListenUrl
+from gateway.control.socket import ControlError, ControlSocket
+from gateway.errors import GatewayError
+from gateway.front.counters import Counters
+from gateway.front.freshness import TICK_S, Freshness
+from gateway.front.units import Units
+from gateway.hub import Hub
+from gateway.polling.wheel import Wheel
+from gateway.serving.server import Server
+from gateway.state.directory import StateDirectory, StateError, StateInUse
+from gateway.state.retained import Retained
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 1.5
+"""How long the end waits for answers that are still to come; the whole end must come within 5 s (README)."""
+
+
+class Gateway:
+    """Everything of one configuration, and of the next ones."""
+
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        path: Path = Path("plant.yaml"),
+        listen: Sequence[ListenUrl] = (),
+        *,
+        simulate: bool = False,
+    ) -> None:
+        """Constructs everything, opens nothing. `listen` stands instead of what the configuration says."""
+        self.path = path
+        self.generation = 0
+        self.freshness = Freshness(clock.now)
+        self.counters = Counters()
+        self.hub = Hub()
+        self.scheduler = LoopTime()
+        self.wheel = Wheel(self.scheduler)
+        self._listen = tuple(listen)
+        self._started_s = clock.now()
+        self._refusal = ""
+        self._has_state = False
+        state_path = blueprint.config.state_path
+        self._state = StateDirectory(state_path)
+        self._retained = Retained(state_path, self.scheduler)
+        self._control: ControlSocket | None = None
+        self.plant = Plant(
+            self.freshness, self.counters, self.hub, self.scheduler, self.wheel, self._retained, self._own_status
+        )
+        self.plant.apply(blueprint)
+        server = blueprint.config.server
+        self.server = Server(
+            self.plant.units,
+            self.freshness,
+            self.counters,
+            max_connections=server.max_connections,
+            idle_timeout_s=server.idle_timeout_s,
+            keepalive_s=server.keepalive_s,
+            backlog=server.backlog,
+        )
+
+    @property
+    def config(self) -> Config:
+        """What is running now."""
+        return self.plant.blueprint.config
+
+    @property
+    def units(self) -> Units:
+        """Who answers for each unit id."""
+        return self.plant.units
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Open everything, run until `stop`, close in order. GatewayError when something needed cannot be opened."""
+        self._has_state = self._open_state()
+        try:
+            await self.plant.start_simulations(self.plant.simulations.values())
+            await self.server.listen(self._listen or self.config.server.listen)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._every_second(), name="second")]
+                self.plant.start(group)
+                if self._has_state:
+                    await self._open_control()
+                log.info("gateway %s is running: %s", __version__, self.plant.summary())
+                try:
+                    await stop.wait()
+                finally:
+                    await self._close(tasks)
+        finally:
+            await self.plant.stop_simulations()
+            self._state.close()
+
+    def _open_state(self) -> bool:
+        """Lock the state directory, put retained registers back. False: it cannot be used, and nobody asked for it.
+
+        Two gateways on one directory would be two on the same plant: the second is refused whatever it was asked for.
+        """
+        try:
+            self._state.open()
+        except StateInUse:
+            raise
+        except StateError as error:
+            if self.plant.retains or self.config.state_dir is not None:
+                raise
+            log.warning("%s (no register is retained; there is no `gateway status` meanwhile)", error)
+            return False
+        self.plant.restore()
+        return True
+
+    async def _open_control(self) -> None:
+        self._control = ControlSocket(self._state.path, {"status": self.status})
+        try:
+            await self._control.open()
+        except (ControlError, OSError) as error:
+            log.warning("no control socket, so no `gateway status`: %s", error)
+            self._control = None
+
+    async def _close(self, tasks: list[asyncio.Task[None]]) -> None:
+        self.server.stop_accepting()
+        self.wheel.stop()
+        await self.server.drained(DRAIN_S)
+        await self.server.close()
+        if self._control is not None:
+            await self._control.close()
+        await self._retained.close()
+        self.plant.stop()
+        for task in tasks:
+            task.cancel()
+
+    async def _every_second(self) -> None:
+        """What grows old is told although nobody asks; rates are looked at."""
+        while True:
+            now_s = self.freshness.clock()
+            self.freshness.judge(now_s)
+            self.plant.tick(now_s)
+            await asyncio.sleep(TICK_S)
+
+    # -- reload -------------------------------------------------------------------------------------------------
+
+    async def reload(self, blueprint: Blueprint, found: Difference) -> None:
+        """Go over to this configuration: only what differs is touched. What cannot be opened leaves all as it was.
+
+        `found`: the difference from `plant.blueprint`.
+        """
+        begun_s = time.monotonic()
+        before, after = self.plant.blueprint, blueprint.config
+        server = after.server
+        if before.config.state_path != after.state_path:
+            log.warning("state_dir: takes effect when the gateway is started anew; %s stays in use", self._state.path)
+        if not self._has_state and any(plan.retain for plan in blueprint.units.values()):
+            self.refused("retain: there is no state directory; mend `state_dir` and start the gateway anew")
+            return
+        simulations = self.plant.new_simulations(blueprint, found)
+        try:
+            await self.plant.start_simulations(simulations.values())
+            await self.server.listen(self._listen or server.listen)
+        except GatewayError as error:
+            self.refused(str(error))
+            return
+        lines = self.plant.apply(blueprint, found, simulations)
+        self.plant.retain(before)
+        self.server.configure(
+            max_connections=server.max_connections,
+            idle_timeout_s=server.idle_timeout_s,
+            keepalive_s=server.keepalive_s,
+            backlog=server.backlog,
+        )
+        self._refusal = ""
+        if before.config.server != server:
+            lines.append("server changed")
+        if before.settings != blueprint.settings and not found.links_new:
+            lines.append("settings of links changed")
+        if lines:
+            self.generation += 1
+            took_ms = (time.monotonic() - begun_s) * 1000
+            log.info("configuration %d is running after %.0f ms: %s", self.generation, took_ms, "; ".join(lines))
+        else:
+            log.info("the configuration was read again: nothing has changed")
+        await self.plant.stop_simulations(unused=True)
+
+    def refused(self, why: str) -> None:
+        """A reload that changes nothing."""
+        self._refusal = f"{time.strftime('%Y-%m-%d %H:%M:%S')}: {why}"
+        log.error("reload refused, nothing has changed: %s", why)
+
+    # -- for those who look -------------------------------------------------------------------------------------
+
+    def _own_status(self, now_s: float) -> tuple[float, int]:
+        """Uptime in seconds and generation, for the gateway's own status block."""
+        return now_s - self._started_s, self.generation
+
+    def status(self, _request: Any = None) -> dict[str, Any]:
+        """What `gateway status` shows; the lists are worked out an item at a time."""
+        ours, plant = self.counters, self.plant
+        about = {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": round(clock.now() - self._started_s, 1),
+            "generation": self.generation,
+            "config": str(self.path.resolve()),
+            "clients": ours.clients,
+            "requests": ours.requests,
+            "exceptions": ours.exceptions,
+            "listen": [str(url) for url in self._listen or self.config.server.listen],
+            "reload": f"last reload refused: {self._refusal}" if self._refusal else "",
+        }
+        return {
+            "gateway": about,
+            "links": plant.link_rows(),
+            "devices": plant.device_rows(),
+            "routes": plant.route_rows(),
+        }
+
+    def summary(self) -> str:
+        """What was done since the start, in one line."""
+        ours = self.counters
+        return (
+            f"{ours.requests} requests of {ours.connections} clients answered, {ours.exceptions} with an exception; "
+            f"{ours.refused_connections} clients refused, {ours.broken} closed for a broken stream; "
+            f"{self.plant.totals()}"
+        )
+
+
+def build(config: Config, *, simulate: bool = False) -> Gateway:
+    """A gateway of `config`, nothing opened. `simulate`: every device is replaced by its simulation."""
+    return Gateway(Blueprint(config, simulate=simulate), simulate=simulate)

@@ -1,0 +1,572 @@
+"""Everything that lives, found by its key in the YAML, and the one way in which it changes: `apply`.
+
+The first configuration is applied to nothing, a reload to what runs; there is no other construction. What the
+difference does not name is not touched: its values, counters, connections and turns go on. `apply` never waits: between
+two requests of a client the plant is the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from gateway import __version__
+from gateway.app.blueprint import Blueprint, Difference, LinkPlan, UnitPlan, difference
+from gateway.app.looptime import LoopTime
+from gateway.app.sending import Sendings
+from gateway.bank import Bank, Span
+from gateway.errors import ListenError
+from gateway.forwarding.forward import Forward
+from gateway.front.counters import Counters
+from gateway.front.diagnostics import Diagnostics
+from gateway.front.freshness import Freshness, Tick
+from gateway.front.identity import Identity
+from gateway.front.units import Units
+from gateway.hub import Hub
+from gateway.interfaces import Unit
+from gateway.modbus import spec
+from gateway.modbus.spec import Table
+from gateway.places import Placement
+from gateway.polling.assemble import make_group
+from gateway.polling.device import Device, gateway_status
+from gateway.polling.group import Group
+from gateway.polling.held import written
+from gateway.polling.key import JobKey
+from gateway.polling.rates import Rates
+from gateway.polling.wheel import Wheel
+from gateway.simulate.plant import simulated
+from gateway.simulate.server import SimServer
+from gateway.southbound.link import Dial, Link
+from gateway.southbound.tcp import tcp_dialler
+from gateway.southbound.writer import Writer
+from gateway.state.retained import Retained
+from gateway.writing.destination import Destination
+from gateway.writing.regions import Region, regions
+from gateway.writing.through import Through
+
+log = logging.getLogger(__name__)
+
+OWN = ""
+"""The name under which our own status block goes."""
+
+Writers = dict[tuple[str, int], Writer]
+"""By link and unit id."""
+
+
+class Plant:
+    """The live side of a blueprint."""
+
+    def __init__(
+        self,
+        freshness: Freshness,
+        counters: Counters,
+        hub: Hub,
+        scheduler: LoopTime,
+        wheel: Wheel,
+        retained: Retained,
+        own_status: Callable[[float], tuple[float, int]],
+    ) -> None:
+        """`own_status(now_s)` is uptime in seconds and the generation."""
+        self.blueprint: Blueprint = None  # type: ignore[assignment]  # until the first `apply`
+        self.units = Units({}, 1, "gateway_path")
+        self.links: dict[str, Link] = {}
+        self.devices: dict[str, Device] = {}
+        self.banks: dict[int, Bank] = {}
+        self.groups: dict[JobKey, Group] = {}
+        self.forwards: dict[int, Forward] = {}
+        self.simulations: dict[str, SimServer] = {}
+        self._unused_simulations: list[SimServer] = []
+        self._freshness = freshness
+        self._counters = counters
+        self._hub = hub
+        self._scheduler = scheduler
+        self._wheel = wheel
+        self._retained = retained
+        self._uptime_and_generation = own_status
+        self._rates = Rates(scheduler)
+        self._users: dict[str, list[Device]] = {}
+        """The devices behind each link."""
+        self._writers: Writers = {}
+        self._destinations: dict[str, Destination] = {}
+        self._regions: dict[str, dict[int, list[Region]]] = {}
+        self._throughs: dict[int, Through] = {}
+        self._spans: dict[JobKey, dict[Placement, Span]] = {}
+        self._statuses: dict[str, tuple[Tick, Bank, Span]] = {}
+        self._sendings = Sendings(wheel)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._ended: list[dict[str, int]] = []
+        """Counters of links that are no more, for the last line."""
+
+    # -- the difference -----------------------------------------------------------------------------------------
+
+    def apply(
+        self,
+        blueprint: Blueprint,
+        found: Difference | None = None,
+        simulations: dict[str, SimServer] | None = None,
+    ) -> list[str]:
+        """Go over to `blueprint`. `found`: the difference from what runs, if it was worked out already; `simulations`:
+        those of its new links, if they are started already. Returns what has changed, for the log."""
+        before: Blueprint | None = self.blueprint
+        if found is None:
+            found = difference(before, blueprint)
+        if simulations is None:
+            simulations = self.new_simulations(blueprint, found)
+        own_before = {unit_id: bank.own_ranges() for unit_id, bank in self.banks.items()}
+        self.blueprint = blueprint
+        for name in {*found.sends, *found.devices_gone}:
+            self._sendings.close(name)
+        self._take_away(before, found)
+        self._change_banks(before, found)
+        for key, plan in ((key, blueprint.links[key]) for key in found.links_new):
+            self._add_link(key, plan, simulations.get(key))
+        for key, link in self.links.items():
+            link.settings = settings = blueprint.settings[key]
+            link.name = name = blueprint.labels[key]
+            self._rates.watch(key, name, settings.in_flight, settings.delay_s, self._users[key])
+        for name in found.devices_new:
+            self._add_device(name)
+        spans = self._claim(found)
+        self._put_initial(own_before)
+        for name in found.statuses_new:
+            self._add_status(name)
+        for job in found.jobs_new:
+            self._add_group(job, spans[job])
+        self._change_writes(found)
+        self._change_routes(found)
+        self._hook_writers()
+        for name in found.sends:
+            self._add_sendings(name)
+        self._hook_banks()
+        self._change_units()
+        return found.lines
+
+    def _take_away(self, before: Blueprint | None, found: Difference) -> None:
+        """What goes, before anything comes."""
+        given_back: dict[int, list[Span]] = {}
+        for job in found.jobs_gone:
+            if (group := self.groups.pop(job, None)) is not None:
+                group.close()
+            for place, span in self._spans.pop(job).items():
+                given_back.setdefault(place.unit_id, []).append(span)
+                if place.bit is not None:  # its register may stay with others
+                    self.banks[place.unit_id].put_register_bit(place.table, place.first, place.bit, False)
+        for name in found.statuses_gone:
+            tick, bank, span = self._statuses.pop(name)
+            self._freshness.forget_tick(tick)
+            bank.release([span])
+        for unit_id, spans in given_back.items():
+            self.banks[unit_id].release(spans)
+        for name in found.devices_gone:
+            device = self.devices.pop(name)
+            self._destinations.pop(name, None)
+            link_key = before.devices[name].link if before is not None else None
+            if link_key is not None:
+                self.links[link_key].unwatch(device.unit_id, device)
+                self._users[link_key].remove(device)
+        for key in found.links_gone:
+            self._end_link(key)
+
+    def _change_banks(self, before: Blueprint | None, found: Difference) -> None:
+        plans = self.blueprint.units
+        for unit_id in found.units_gone:
+            self._retained.drop(unit_id)
+            del self.banks[unit_id]
+            self._throughs.pop(unit_id, None)
+        for unit_id in (*found.units_changed, *found.units_new):
+            plan = plans[unit_id]
+            if unit_id in found.units_new:
+                bank = self.banks[unit_id] = Bank(dict(plan.ranges))
+                self._throughs[unit_id] = Through(bank, self._judge)
+            elif before is not None and before.units[unit_id].ranges != plan.ranges:
+                self.banks[unit_id].define(dict(plan.ranges))
+            self.banks[unit_id].protect((a.table, a.first, a.count) for a in plan.read_only)
+
+    def _claim(self, found: Difference) -> dict[JobKey, dict[Placement, Span]]:
+        """Take the places of new jobs out of clients' hands, bank by bank."""
+        wanted: dict[int, list[tuple[JobKey, Placement]]] = {}
+        for key in found.jobs_new:
+            self._spans[key] = {}
+            for place in key.plan.placements():
+                wanted.setdefault(place.unit_id, []).append((key, place))
+        for unit_id, places in wanted.items():
+            claimed = self.banks[unit_id].claim([(place.table, place.first, place.count) for _, place in places])
+            for (key, place), span in zip(places, claimed, strict=True):
+                self._spans[key][place] = span
+        return self._spans
+
+    def _put_initial(self, own_before: dict[int, dict[Table, list[tuple[int, int]]]]) -> None:
+        """`initial` counts for registers that are newly ours."""
+        for unit_id, plan in self.blueprint.units.items():
+            before = own_before.get(unit_id, {})
+            bank = self.banks[unit_id]
+            for address, values in plan.initial:
+                known = before.get(address.table, [])
+                for offset, value in enumerate(values):
+                    at = address.first + offset
+                    if any(first <= at < stop for first, stop in known):
+                        continue
+                    self._sendings.written(unit_id).mark(address.table, at, 1)
+                    if address.table.is_bits:
+                        bank.put_bit(address.table, at, bool(value))
+                    else:
+                        bank.put_registers(address.table, at, (int(value) & 0xFFFF).to_bytes(2, "big"))
+
+    # -- links and devices --------------------------------------------------------------------------------------
+
+    def _add_link(self, key: str, plan: LinkPlan, simulation: SimServer | None) -> None:
+        if simulation is not None:
+            self.simulations[key] = simulation
+        dials: list[Dial] = [
+            tcp_dialler(
+                functools.partial(_address, url, simulation),
+                None if simulation is not None else plan.source,
+                plan.keepalive_s,
+            )
+            for url in (plan.urls[:1] if simulation is not None else plan.urls)
+        ]
+        settings = self.blueprint.settings[key]
+        self.links[key] = Link(key, dials, settings, self._scheduler, prefer_first=plan.prefer_first)
+        self._users[key] = []
+        if self._group is not None:
+            self._run_link(key)
+
+    def _run_link(self, key: str) -> None:
+        assert self._group is not None
+        self._tasks[key] = self._group.create_task(self.links[key].run(), name=key)
+
+    def _end_link(self, key: str) -> None:
+        link = self.links.pop(key)
+        self._ended.append(link.counters.snapshot())
+        self._rates.forget(key)
+        del self._users[key]
+        for mine in [mine for mine in self._writers if mine[0] == key]:
+            del self._writers[mine]
+        if (task := self._tasks.pop(key, None)) is not None:
+            task.cancel()
+        if (simulation := self.simulations.pop(key, None)) is not None:
+            self._unused_simulations.append(simulation)
+
+    def _writer(self, key: str, unit_id: int, timeout_s: float, quirks: frozenset[str]) -> Writer:
+        """The one writer of a unit."""
+        writer = self._writers.get((key, unit_id))
+        if writer is None:
+            writer = self._writers[key, unit_id] = Writer(
+                self.links[key].submit, self._scheduler, unit_id, timeout_s, quirks
+            )
+        return writer
+
+    def _add_device(self, name: str) -> None:
+        plan = self.blueprint.devices[name]
+        link = self.links[plan.link] if plan.link is not None else None
+        device = Device(name, link, functools.partial(self._state_changed, name), unit_id=plan.unit_id)
+        self.devices[name] = device
+        if link is not None and plan.link is not None:
+            link.watch(plan.unit_id, device)
+            self._users[plan.link].append(device)
+            writer = self._writer(plan.link, plan.unit_id, plan.timeout_s, plan.quirks)
+            self._destinations[name] = Destination(name, writer.write)
+
+    def _add_group(self, key: JobKey, spans: dict[Placement, Span]) -> None:
+        plan = self.blueprint.devices[key.device]
+        if plan.link is None:
+            return  # disabled: its places have no value
+        group = make_group(
+            key,
+            self.devices[key.device],
+            self.links[plan.link].submit,
+            self._freshness,
+            self._wheel,
+            self._hub,
+            self.banks,
+            spans,
+        )
+        self.groups[key] = group
+        if self._group is not None:
+            group.start()
+
+    # -- writes -------------------------------------------------------------------------------------------------
+
+    def _judge(self) -> None:
+        self._freshness.judge(self._freshness.clock())
+
+    def _change_writes(self, found: Difference) -> None:
+        """What of our image goes to devices when clients write it."""
+        changed = set(found.units_new) | set(found.units_changed)
+        for name in found.writes:
+            changed.update(self._regions.pop(name, {}))
+            plan = self.blueprint.devices.get(name)
+            if plan is not None and plan.writes:
+                destination = self._destinations[name]
+                self._regions[name] = regions(self.blueprint.config, name, destination)
+                changed.update(self._regions[name])
+        for name, plan in self.blueprint.devices.items():
+            if name in self._destinations:
+                self._destinations[name].force_multiple = plan.force_multiple
+        for unit_id in changed & self.banks.keys():
+            found_regions = [region for by_unit in self._regions.values() for region in by_unit.get(unit_id, ())]
+            read_only = self.blueprint.units[unit_id].read_only
+            self._throughs[unit_id].arrange(found_regions, [(a.table, a.first, a.count) for a in read_only])
+
+    def _hook_writers(self) -> None:
+        """Whoever must know of writes to a unit: polled blocks and forwards."""
+        for writer in self._writers.values():
+            writer.on_written.clear()
+        for name, plan in self.blueprint.devices.items():
+            if plan.link is not None:
+                writer = self._writer(plan.link, plan.unit_id, plan.timeout_s, plan.quirks)
+                writer.timeout_s, writer.quirks = plan.timeout_s, plan.quirks
+                writer.on_written.append(functools.partial(_tell_device, self.devices[name]))
+        for unit_id, route in self.blueprint.routes.items():
+            if route.link is not None:
+                writer = self._writer(route.link, route.unit_id, route.timeout_s, route.quirks)
+                writer.on_written.append(self.forwards[unit_id].written)
+
+    def _add_sendings(self, name: str) -> None:
+        plan = self.blueprint.devices[name]
+        if plan.link is not None:
+            self._sendings.open(name, plan, self._destinations[name], self.links[plan.link], self.banks)
+
+    def _hook_banks(self) -> None:
+        """Whoever must know of clients' writes to our own registers: pushes, and what is retained."""
+        for unit_id, bank in self.banks.items():
+            hook = self._sendings.hook(unit_id, self.blueprint)
+            hooks = [hook] if hook is not None else []
+            if self.blueprint.units[unit_id].retain:
+                hooks.append(functools.partial(_keep, self._retained, unit_id))
+            bank.on_write = None if not hooks else hooks[0] if len(hooks) == 1 else functools.partial(_each, hooks)
+
+    # -- units --------------------------------------------------------------------------------------------------
+
+    def _change_routes(self, found: Difference) -> None:
+        for unit_id in found.routes_gone:
+            self.forwards.pop(unit_id, None)
+        for unit_id in found.routes_new:
+            plan = self.blueprint.routes[unit_id]
+            if plan.link is None:
+                continue
+            writer = self._writer(plan.link, plan.unit_id, plan.timeout_s, plan.quirks)
+            route = plan.route
+            self.forwards[unit_id] = Forward(
+                self.links[plan.link].submit,
+                writer.write,
+                plan.unit_id,
+                plan.timeout_s,
+                self._freshness.clock,
+                quirks=plan.quirks,
+                read_only=route.read_only,
+                functions=route.functions,
+                cache_s=route.cache_s,
+            )
+
+    def _change_units(self) -> None:
+        config = self.blueprint.config
+        identity = config.server.identity
+        ours = Identity(identity.vendor, identity.product, identity.revision or __version__)
+        diagnostics = Diagnostics(self._counters)
+        for bank in self.banks.values():
+            bank.functions[spec.DIAGNOSTICS] = diagnostics.answer
+            bank.functions[spec.REPORT_SERVER_ID] = ours.report
+            bank.functions[spec.ENCAPSULATED_INTERFACE] = ours.answer
+        units: dict[int, Unit] = dict(self.banks)
+        for unit_id in config.routes:
+            units[unit_id] = self.forwards.get(unit_id) or Disabled()
+        server = config.server
+        self.units.replace(units, server.default_unit, server.unknown_unit, {*config.units, *config.routes})
+
+    # -- status blocks ------------------------------------------------------------------------------------------
+
+    def _add_status(self, name: str) -> None:
+        """Claim the status block of a device, or ours, and keep it true."""
+        place = self.blueprint.devices[name].status if name else self.blueprint.own_status
+        assert place is not None
+        bank, first = self.banks[place.unit_id], place.first
+        (span,) = bank.claim([(place.table, first, place.count)])
+        bank.unblock(span)
+        status = self.devices[name].status if name else self._own_status
+
+        def tick(now_s: float) -> None:
+            bank.put_registers(Table.INPUT, first, status(now_s))
+
+        self._statuses[name] = (tick, bank, span)
+        self._freshness.every_tick(tick)
+
+    def _state_changed(self, name: str) -> None:
+        """A device's state is another: its block and ours must show it before the next answer."""
+        for key in (name, OWN):
+            if key in self._statuses:
+                self._freshness.touch(self._statuses[key][0])
+
+    def _own_status(self, now_s: float) -> bytes:
+        uptime_s, generation = self._uptime_and_generation(now_s)
+        return gateway_status(uptime_s, list(self.devices.values()), self._counters.clients, generation)
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    @property
+    def retains(self) -> bool:
+        """Some unit's registers are to survive."""
+        return any(plan.retain for plan in self.blueprint.units.values())
+
+    def restore(self) -> None:
+        """Put retained registers back; the state directory is open."""
+        for unit_id, plan in self.blueprint.units.items():
+            if plan.retain:
+                self._restore(unit_id)
+
+    def _restore(self, unit_id: int) -> None:
+        for table, first, count in self._retained.restore(unit_id, self.banks[unit_id]):
+            self._sendings.written(unit_id).mark(table, first, count)
+
+    def retain(self, before: Blueprint) -> None:
+        """After a reload: what is kept now, and what not any more."""
+        for unit_id, plan in self.blueprint.units.items():
+            was: UnitPlan | None = before.units.get(unit_id)
+            if plan.retain and was is None:
+                self._restore(unit_id)
+            elif plan.retain:
+                self._retained.follow(unit_id, self.banks[unit_id])
+            elif was is not None and was.retain:
+                self._retained.drop(unit_id)
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Connect, poll, push."""
+        self._group = group
+        for key in self.links:
+            self._run_link(key)
+        for job in self.groups.values():
+            job.start()
+        self._sendings.start()
+
+    def stop(self) -> None:
+        """Disconnect; the wheel stands still already."""
+        self._group = None
+        for task in self._tasks.values():
+            task.cancel()
+
+    def tick(self, now_s: float) -> None:
+        """Once a second."""
+        self._rates.tick(now_s)
+
+    # -- simulations --------------------------------------------------------------------------------------------
+
+    def new_simulations(self, blueprint: Blueprint, found: Difference) -> dict[str, SimServer]:
+        """Of links that are new; not started."""
+        wanted = {key for key in found.links_new if blueprint.links[key].simulation is not None}
+        config = blueprint.config
+        names = [name for name in blueprint.simulated if config.link_key(name) in wanted]
+        bare = [key for key in wanted if key in config.links]
+        return simulated(config, names, links=bare) if wanted else {}
+
+    async def start_simulations(self, simulations: Iterable[SimServer]) -> None:
+        """Listen. ListenError when one cannot; then none does."""
+        started = list[SimServer]()
+        for simulation in simulations:
+            try:
+                await simulation.start()
+            except OSError as error:
+                for other in started:
+                    await other.stop()
+                raise ListenError(f"a simulated PLC cannot listen: {error.strerror or error}") from error
+            started.append(simulation)
+
+    async def stop_simulations(self, *, unused: bool = False) -> None:
+        """All, or those that no link uses any more."""
+        gone, self._unused_simulations = self._unused_simulations, []
+        for simulation in gone if unused else [*gone, *self.simulations.values()]:
+            await simulation.stop()
+
+    # -- for those who look -------------------------------------------------------------------------------------
+
+    def summary(self) -> str:
+        """What there is."""
+        config = self.blueprint.config
+        enabled = [device for device in config.devices.values() if device.enabled]
+        tags = sum(len(device.tags) for device in enabled)
+        routes = f", {len(config.routes)} units forwarded" if config.routes else ""
+        return f"{len(enabled)} devices, {len(self.groups)} polling jobs, {tags} tags{routes}"
+
+    def totals(self) -> str:
+        """What was done, for the last line."""
+        links = [*self._ended, *(link.counters.snapshot() for link in self.links.values())]
+
+        def total(name: str) -> int:
+            return sum(counters[name] for counters in links)
+
+        polls = sum(device.good_requests + device.failed_requests for device in self.devices.values())
+        skipped = sum(group.skipped for group in self.groups.values())
+        return (
+            f"{polls} polls, {skipped} skipped; {total('timeouts')} time-outs, {total('late')} late answers, "
+            f"{total('losses')} connections to devices lost"
+        )
+
+    def link_rows(self) -> Iterator[dict[str, Any]]:
+        """For `gateway status`, one at a time: others are served in between."""
+        for key, link in list(self.links.items()):
+            plan = self.blueprint.links.get(key)
+            if plan is not None:
+                yield {
+                    **link.snapshot(),
+                    "name": key,
+                    "url": str(plan.urls[link.keeper.at]),
+                    "urls": [str(url) for url in plan.urls],
+                    "load_percent": round(self._rates.load_percent(key), 1),
+                }
+
+    def device_rows(self) -> Iterator[dict[str, Any]]:
+        """As `link_rows`."""
+        for name, device in list(self.devices.items()):
+            plan = self.blueprint.devices.get(name)
+            if plan is not None:
+                row = {**device.snapshot(self._freshness.clock()), "link": plan.link or ""}
+                if (destination := self._destinations.get(name)) is not None:
+                    row["writes"] = {
+                        key: getattr(destination, key) for key in ("done", "refused", "unknown", "waiting")
+                    }
+                yield row
+
+    def route_rows(self) -> Iterator[dict[str, Any]]:
+        """As `link_rows`."""
+        for unit_id, forward in list(self.forwards.items()):
+            plan = self.blueprint.routes.get(unit_id)
+            if plan is not None:
+                route = plan.route
+                yield {
+                    "unit": unit_id,
+                    "forward": route.forward,
+                    "to_unit": plan.unit_id,
+                    "read_only": route.read_only,
+                    **forward.counters.snapshot(),
+                }
+
+
+class Disabled:
+    """The unit of a route to a device that is disabled: its clients get 0B, as for one that does not answer."""
+
+    def answer(self, pdu: bytes) -> bytes | None:
+        return bytes((pdu[0] | spec.EXCEPTION_BIT, spec.GATEWAY_TARGET_FAILED))
+
+    def may_overtake(self, pdu: bytes) -> bool:
+        return False
+
+
+def _address(url: Any, simulation: SimServer | None) -> tuple[str, int]:
+    """Where to dial; a simulation knows its port when it has started."""
+    return ("127.0.0.1", simulation.port) if simulation is not None else (url.host, url.port)
+
+
+def _tell_device(device: Device, pdu: bytes, answer: bytes | None, hold_s: float) -> None:
+    written(device.blocks, pdu, answer, hold_s)  # type: ignore[arg-type]
+
+
+def _keep(retained: Retained, unit_id: int, table: Table, first: int, count: int) -> None:
+    retained.changed(unit_id)
+
+
+def _each(hooks: list[Callable[[Table, int, int], None]], table: Table, first: int, count: int) -> None:
+    for hook in hooks:
+        hook(table, first, count)

@@ -1,0 +1,1 @@
+"""The local control socket: what a running gateway tells its owner, and the client that asks."""

@@ -1,0 +1,1 @@
+"""Writes to devices: clients' writes through the image, pushes of our registers, watchdogs."""

@@ -1,0 +1,60 @@
+"""Who is sent next on a link."""
+
+from __future__ import annotations
+
+from gateway.interfaces import Priority, Request
+from gateway.southbound.queues import DUTY, MAX_ASKED, MAX_POLLS, Queues
+
+
+def put(queues: Queues, priority: Priority, count: int, unit: int = 1) -> None:
+    for _ in range(count):
+        assert queues.put(Request(unit, b"\x03\0\0\0\1", 1.0, 0, lambda answer, error: None, priority=priority))
+
+
+def order(queues: Queues) -> str:
+    letters = {Priority.WRITE: "W", Priority.ASK: "A", Priority.POLL: "p"}
+    return "".join(letters[queues.pop().priority] for _ in range(len(queues)))
+
+
+def test_writes_go_ahead_of_everything_that_waited_before_them() -> None:
+    queues = Queues()
+    put(queues, Priority.POLL, 3)
+    put(queues, Priority.ASK, 1)
+    put(queues, Priority.WRITE, 2)
+    assert order(queues) == "WWpApp"
+
+
+def test_a_flood_of_writes_leaves_polls_and_reads_their_turn() -> None:
+    queues = Queues()
+    put(queues, Priority.WRITE, 3 * DUTY)
+    put(queues, Priority.POLL, 1)
+    put(queues, Priority.ASK, 1)
+    assert order(queues) == "W" * DUTY + "p" + "W" * DUTY + "A" + "W" * DUTY
+
+
+def test_clients_reads_and_polls_alternate() -> None:
+    queues = Queues()
+    put(queues, Priority.ASK, 4)
+    put(queues, Priority.POLL, 3)
+    assert order(queues) == "pApApAA"
+
+
+def test_each_kind_has_its_limit() -> None:
+    queues = Queues()
+    put(queues, Priority.POLL, MAX_POLLS)
+    request = Request(1, b"\x03\0\0\0\1", 1.0, 0, lambda answer, error: None)
+    assert not queues.put(request)
+    put(queues, Priority.ASK, MAX_ASKED - 1)
+    put(queues, Priority.WRITE, 1)
+    for priority in (Priority.ASK, Priority.WRITE):
+        request.priority = priority
+        assert not queues.put(request)
+
+
+def test_all_of_one_unit_are_taken_out_in_order() -> None:
+    queues = Queues()
+    put(queues, Priority.POLL, 1, unit=7)
+    put(queues, Priority.POLL, 1, unit=8)
+    put(queues, Priority.WRITE, 1, unit=7)
+    assert [request.priority for request in queues.take(7)] == [Priority.WRITE, Priority.POLL]
+    assert [request.unit_id for request in queues] == [8]
