@@ -83,6 +83,7 @@ def _state_dir(file: Path | None, given: Path | None) -> Path:
     if file is None:
         return given or Path(DEFAULT_STATE_DIR)
     from gateway.config.load import load
+    from gateway.control.path import SOCKET_NAME
     from gateway.errors import ConfigError
 
     try:
@@ -90,11 +91,11 @@ def _state_dir(file: Path | None, given: Path | None) -> Path:
     except ConfigError as error:
         print(error, file=sys.stderr)
         usual = file.parent / DEFAULT_STATE_DIR
-        print(
-            f"{file} has mistakes, so it does not tell where the gateway keeps its state; ask the one that runs with "
-            f"--state-dir DIR: {usual}, unless `state_dir` says another",
-            file=sys.stderr,
-        )
+        print(f"{file} has mistakes, so it does not tell where the gateway keeps its state; ", end="", file=sys.stderr)
+        if (usual / SOCKET_NAME).exists():  # the one that runs has read a better file, and this is when one wants to know
+            print(f"asking the one of {usual}", file=sys.stderr)
+            return usual
+        print("ask the one that runs with --state-dir DIR", file=sys.stderr)
         raise typer.Exit(EXIT_CONFIG) from None
 
 

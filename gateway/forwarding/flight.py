@@ -36,7 +36,7 @@ class Waiter(Later):
     __slots__ = ("_flight",)
 
     def __init__(self, flight: Flight) -> None:
-        super().__init__()
+        Later.__init__(self)  # `super()` costs more than what it calls
         self._flight = flight
 
     def abandon(self) -> None:
@@ -51,7 +51,7 @@ class Flight(Request):
     __slots__ = ("_airport", "waiters")
 
     def __init__(self, airport: Airport, unit_id: int, pdu: bytes, timeout_s: float, quirks: frozenset[str]) -> None:
-        super().__init__(unit_id, pdu, timeout_s, RETRIES, self._landed, quirks, _ASK)
+        Request.__init__(self, unit_id, pdu, timeout_s, RETRIES, self._landed, quirks, _ASK)
         self._airport = airport
         self.waiters: list[Waiter] = []
 

@@ -442,7 +442,7 @@ class Job:
             self._held.append(held)
             self._end_doubts([other for other in self._doubts if held.hides(other)])
             self._odd = True
-            if self._last is not None and not self.stale and now_s < self.expires_s:
+            if self._last is not None:  # what has expired is not shown
                 self._last = self._last[:2] + held.over(self._last[2:])
                 self._place(self._last)
         if not asks:

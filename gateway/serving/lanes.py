@@ -77,8 +77,8 @@ class Lane:
         """The first one is settled: deliver what is answered, begin what may begin."""
         if self._moving:
             return
-        self._moving = True
         client, begun, waiting = self._client, self._begun, self._waiting
+        self._moving = True
         frames: list[bytes] = []
         answered = 0
         while True:

@@ -14,10 +14,9 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Sequence
-from typing import Protocol, cast
+from collections.abc import Iterable
+from typing import cast
 
-from gateway.errors import ListenError
 from gateway.front.counters import Counters
 from gateway.front.freshness import Freshness
 from gateway.front.units import Units
@@ -25,7 +24,7 @@ from gateway.interfaces import Later, Plan, Unit
 from gateway.keepalive import set_keepalive
 from gateway.modbus import mbap, spec
 from gateway.serving.lanes import Lane
-from gateway.serving.ports import listen_error
+from gateway.serving.listeners import Address, Listeners
 
 log = logging.getLogger(__name__)
 
@@ -56,15 +55,6 @@ _NO_PLANS: dict[bytes, Plan] = {}
 """While something is not answered yet no short cut may pass it."""
 
 _REGISTER_READS = (spec.READ_HOLDING_REGISTERS, spec.READ_INPUT_REGISTERS)
-
-
-class Address(Protocol):
-    """Where to listen."""
-
-    @property
-    def host(self) -> str: ...
-    @property
-    def port(self) -> int: ...
 
 
 class Connection(asyncio.Protocol):
@@ -278,11 +268,11 @@ class Connection(asyncio.Protocol):
     def deliver(self, frames: list[bytes], answered: int) -> None:
         """What a lane has: whole frames in order; `answered` requests wait no more."""
         self.waiting -= answered
-        counters = self._server.counters
-        counters.silent += answered - len(frames)
         for frame in frames:
             if frame[7] >= _EXCEPTION:
-                counters.exceptions += 1
+                self._server.counters.exceptions += 1
+        if answered != len(frames):
+            self._server.counters.silent += answered - len(frames)
         if frames:
             self._write(frames)
         if self._busy or self._eof:
@@ -370,8 +360,7 @@ class Server:
         self._keepalive_s = keepalive_s
         self._backlog = backlog
         self._connections: set[Connection] = set()
-        self._listeners: dict[tuple[str, int], asyncio.Server] = {}
-        """By host and port as they were asked for."""
+        self._listeners = Listeners(lambda: Connection(self))
         self._idle_check: asyncio.TimerHandle | None = None
         self._left = asyncio.Event()
         """Set when a client went."""
@@ -379,28 +368,9 @@ class Server:
         self._lines = 0
         self._lines_since_s = 0.0
 
-    async def listen(self, addresses: Sequence[Address]) -> None:
-        """Listen on these and no others; one that stays is not touched. ListenError: nothing has changed."""
-        wanted = {(address.host, address.port): address for address in addresses}
-        opened: dict[tuple[str, int], asyncio.Server] = {}
-        for key in wanted:
-            if key not in self._listeners:
-                try:
-                    opened[key] = await self._open(*key)
-                except OSError as error:
-                    for listener in opened.values():
-                        listener.close()
-                    raise ListenError(listen_error(*key, error)) from error
-        for key in [key for key in self._listeners if key not in wanted]:
-            listener = self._listeners.pop(key)
-            names = _names(listener)
-            listener.close()
-            for name in names:
-                log.info("no longer listening on %s", name)
-        self._listeners |= opened
-        for listener in opened.values():
-            for name in _names(listener):
-                log.info("listening on %s", name)
+    async def listen(self, addresses: Iterable[Address]) -> None:
+        """Listen on these and no others; one that stays is not touched. ListenError: all is as it was."""
+        await self._listeners.listen(addresses, self._backlog)
         self._check_idle()
 
     def configure(self, *, max_connections: int, idle_timeout_s: float, keepalive_s: float, backlog: int) -> None:
@@ -412,15 +382,9 @@ class Server:
         self._full = False
         self._check_idle()
 
-    async def _open(self, host: str, port: int) -> asyncio.Server:
-        loop = asyncio.get_running_loop()
-        return await loop.create_server(lambda: Connection(self), host or None, port, backlog=self._backlog)
-
     def stop_accepting(self) -> None:
         """Close the listeners; clients stay."""
-        for listener in self._listeners.values():
-            listener.close()
-        self._listeners.clear()
+        self._listeners.close()
 
     async def drained(self, deadline_s: float) -> None:
         """Take nothing more from any client; return when all answers still to come have left, or at the deadline."""
@@ -512,9 +476,3 @@ class Server:
             connection.close()
         check_s = min(1.0, self._idle_timeout_s / 4)
         self._idle_check = asyncio.get_running_loop().call_later(check_s, self._check_idle)
-
-
-def _names(listener: asyncio.Server) -> list[str]:
-    """Where it listens: one URL for each of its sockets."""
-    ends = [sock.getsockname()[:2] for sock in listener.sockets]
-    return [f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}" for host, port in ends]

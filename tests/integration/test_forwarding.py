@@ -375,6 +375,31 @@ def test_when_one_listener_cannot_be_opened_none_is_and_none_is_closed(
     run(main())
 
 
+def test_a_port_moves_from_one_address_to_another(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        caplog.set_level("INFO")
+        plant = Plant()
+        everywhere = At("0.0.0.0", free_port())
+        here = At("127.0.0.1", everywhere.port)
+        await plant.server.listen([everywhere])
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            with pytest.raises(ListenError, match="in use"):
+                await plant.server.listen([here, At("127.0.0.1", taken.getsockname()[1])])
+        assert ports(caplog) == []
+        await (await connect(here.port)).close()
+
+        await plant.server.listen([here])
+        assert ports(caplog) == [here.port]
+        client = await connect(here.port)
+        client.send(adu(1, IMAGE, READ))
+        assert await client.receive(1) == [(1, IMAGE, IMAGE_ANSWER)]
+        assert client.writer.get_extra_info("peername") == ("127.0.0.1", here.port)
+        await client.close()
+        await plant.server.close()
+
+    run(main())
+
+
 def test_a_lower_limit_of_clients_holds_for_newcomers_only(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         plant = Plant()

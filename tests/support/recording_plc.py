@@ -1,7 +1,7 @@
 """A PLC in a process of its own, to be killed: `python -m tests.support.recording_plc PORT FILE [DELAY_MS]`.
 
-Writes every executed write to FILE before it answers, so that the file tells what the device did whatever became of the
-answer. Function 06 and 16 only, function 03 reads back. Registers survive in FILE. Knows nothing of the code under test.
+Writes every executed write to FILE before it answers, so that the file tells what the device did whatever became of
+the answer. Functions 06 and 16; 03 reads back. Registers survive in FILE. Knows nothing of the code under test.
 """
 
 from __future__ import annotations

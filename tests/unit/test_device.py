@@ -215,3 +215,12 @@ def test_a_key_is_made_of_plain_values_that_hash() -> None:
     assert hash(twin) == hash(plant.key)
     assert twin == plant.key
     assert plant.quality("level") is Quality.BAD
+
+
+def test_failures_in_a_row_end_with_any_good_request_of_the_device() -> None:
+    plant = Polled(0, 10)
+    plant.run(3)
+    plant.device.failed("another block failed")
+    assert plant.device.failures_in_row == 1
+    plant.run(1.1)
+    assert plant.device.failures_in_row == 0

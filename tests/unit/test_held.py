@@ -253,6 +253,16 @@ def test_busy_retries_end_and_begin_anew_at_the_next_turn() -> None:
     assert len(plant.link.take()) == 1 + BUSY_RETRIES
 
 
+def test_a_turn_that_comes_before_the_retry_takes_its_place() -> None:
+    plant = Polled(0, 10, every_s=0.25)
+    plant.plc.answers = [6, 6]
+    plant.run(3)
+    times = [when for when, _, _ in plant.link.asked]
+    gaps = [round(b - a, 2) for a, b in pairwise(times)]
+    assert gaps[:2] == [0.11, 0.14]
+    assert set(gaps[2:]) == {0.25}
+
+
 def test_no_retry_comes_after_the_next_turn() -> None:
     plant = Polled(0, 10, every_s=0.25)
     plant.plc.refuse_all = 6

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.modbus.spec import Table
 from gateway.polling.device import State
 from gateway.polling.group import FIRST_RECHECK_S, RECHECK_S, RECHECKS
+from gateway.polling.held import written
 from gateway.polling.holes import Finding, Split, Verdict, items_of
 from gateway.polling.plan import Block
 from gateway.values import Quality, Tag
@@ -171,9 +172,11 @@ def test_while_learning_good_values_stay_and_before_the_first_there_is_none() ->
     plant.run(2)
     assert plant.read(63) == [1063]
     plant.plc.missing = {0: 2}
-    for _ in range(60):
+    for tenth in range(60):
         plant.run(0.1)
         assert plant.read(63) == [1063]
+        if tenth < 30:
+            assert plant.read(1, 63) == list(range(1001, 1064))
     fresh = Polled(0, 64)
     fresh.plc.missing = {0: 2}
     assert fresh.read(63) == 0x0B
@@ -213,6 +216,7 @@ def test_a_moment_of_02_from_a_restarting_plc_blanks_nothing(caplog: pytest.LogC
         plant.run(0.1)
         assert plant.read(0, 50) == list(range(1000, 1050))
     assert len(plant.group.jobs) == 1
+    assert set(plant.link.take()) == {(0, 50)}
     assert not caplog.records
 
 
@@ -409,3 +413,69 @@ def test_a_hole_that_flaps_is_asked_less_and_less() -> None:
     while plant.read(7) == 2:
         plant.run(1)
     assert plant.time.now_s - begin > 5 * FIRST_RECHECK_S
+
+
+def test_a_part_is_as_old_as_the_block_it_was_cut_from() -> None:
+    plant = Polled(0, 64)
+    plant.run(2.5)
+    good_s = plant.group.jobs[0].good_s
+    plant.plc.refuse_all = 2
+    while len(plant.group.jobs) == 1:
+        plant.run(0.1)
+    plant.plc.is_silent = True
+    assert plant.read(0, 64) == list(range(1000, 1064))
+    plant.run(good_s + 5.2 - plant.time.now_s)
+    assert plant.read(0) == 0x0B
+    assert plant.read(63) == 0x0B
+
+
+def test_a_device_that_refuses_all_it_had_is_one_line_too(caplog: pytest.LogCaptureFixture) -> None:
+    plant = Polled(0, 4)
+    plant.run(2)
+    plant.plc.refuse_all = 2
+    plant.run(9)
+    assert plant.device.state is State.STALE
+    assert [record.getMessage() for record in caplog.records] == [
+        "device press: holding:0..3 (400001..400004) is refused with 02 illegal data address; nothing of it can be read"
+    ]
+
+
+def test_when_one_hole_heals_the_others_and_failed_borders_are_tried_at_once() -> None:
+    plant = Polled(tags=[tag(0), tag(1), tag(12), tag(13), tag(25), tag(26), tag(27)])
+    plant.plc.missing = {6: 2, 25: 2}
+    plant.run(300)
+    assert [job.block.first for job in plant.group.jobs] == [0, 12, 25, 26]
+    plant.plc.missing[27] = 2  # this one was good: it is asked again soon
+    plant.run(20)
+    assert plant.quality("t27") is Quality.BAD
+    plant.plc.missing = {}
+    plant.run(60)
+    assert len(plant.group.jobs) == 1
+    assert plant.quality("t25") is Quality.GOOD
+
+
+def test_a_write_while_parts_are_joined_is_not_undone() -> None:
+    plant = Polled(0, 20)
+    plant.run(2)
+    plant.plc.refuse_all = 2
+    plant.run(4)
+    plant.plc.refuse_all = 0
+    while plant.group._trial is None:
+        plant.time.advance(0.001)
+    plant.plc.values[3] = 7  # the request that is out has been answered with 1003 already
+    written([plant.group], bytes.fromhex("06 0003 0007"), bytes.fromhex("06 0003 0007"), 0.0)
+    for _ in range(400):
+        plant.time.advance(0.01)
+        assert plant.read(3) == [7]
+    plant.run(20)
+    assert len(plant.group.jobs) == 1
+    assert plant.read(3) == [7]
+
+
+def test_a_write_to_what_is_being_learned_asks_no_more() -> None:
+    plant = Polled(0, 64)
+    plant.plc.refuse_all = 2
+    plant.run(5.05)
+    plant.link.take()
+    written([plant.group], bytes.fromhex("06 0003 0007"), bytes.fromhex("06 0003 0007"), 0.0)
+    assert plant.link.take() == []

@@ -133,3 +133,29 @@ def test_a_link_that_is_forgotten_is_not_measured_any_more() -> None:
     plant.rates.forget("plc")
     plant.run(10)
     assert plant.rates.load_percent("plc") == 0.0
+
+
+def test_a_link_whose_turns_are_all_kept_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    plant = Watched(every_s=0.1, took_s=0.09, delay_s=0.05)  # several in flight inside the device
+    plant.run(3 * OVERLOAD_S)
+    assert plant.rates.load_percent("plc") > 100
+    assert not caplog.records
+
+
+def test_a_reload_keeps_what_was_measured_of_a_link(caplog: pytest.LogCaptureFixture) -> None:
+    plant = Watched(every_s=0.1, took_s=0.25)
+    for _ in range(12):
+        plant.run(10)
+        before = plant.rates.load_percent("plc")
+        plant.rates.watch("plc", "tcp://plc:502 (press)", 1, 0.0, [plant.device])
+        assert plant.rates.load_percent("plc") == before
+    assert len(caplog.records) == 1
+
+
+def test_a_poll_out_of_its_turn_is_no_lag() -> None:
+    plant = Watched(every_s=10.0)
+    for _ in range(60):
+        plant.run(3.3)
+        plant.group.jobs[0].poke()
+        plant.run(1.2)
+    assert plant.row["lag_s"] == pytest.approx(0.0, abs=0.01)

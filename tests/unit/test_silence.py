@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from itertools import pairwise
+
 import pytest
 
 from gateway.errors import LinkError, RequestTimeout, UnitSilent
@@ -63,10 +66,10 @@ class Plant:
             if data:
                 tid, unit_id = data[:2], data[6]
                 self.asked.append((self.time.now_s, unit_id))
-                if unit_id in self.refusing:
-                    self.time.call_at(self.time.now_s + self.delay_s, lambda t=tid, u=unit_id: self._answer(t, u, b"\x83\x0b"))
-                elif unit_id not in self.dead:
-                    self.time.call_at(self.time.now_s + self.delay_s, lambda t=tid, u=unit_id: self._answer(t, u, ANSWER))
+                if unit_id not in self.dead:
+                    pdu = b"\x83\x0b" if unit_id in self.refusing else ANSWER
+                    answer = functools.partial(self._answer, tid, unit_id, pdu)
+                    self.time.call_at(self.time.now_s + self.delay_s, answer)
             self.time.advance(0.005)
 
     def _answer(self, tid: bytes, unit_id: int, pdu: bytes) -> None:
@@ -110,7 +113,7 @@ def test_probes_come_after_ten_seconds_doubling_to_five_minutes_and_the_first_an
     demoted(plant, unit, neighbour)
     start_s = plant.times(5)[-1]
     plant.run(1500.0)
-    gaps = [b - a for a, b in zip([start_s, *plant.times(5)[3:]], plant.times(5)[3:])]
+    gaps = [b - a for a, b in pairwise([start_s, *plant.times(5)[3:]])]
     assert gaps[0] == pytest.approx(FIRST_PROBE_S, abs=2.5)
     assert gaps[1] == pytest.approx(2 * FIRST_PROBE_S, abs=2.5)
     assert max(gaps) == pytest.approx(MAX_PROBE_S, abs=2.5)
@@ -151,7 +154,7 @@ def test_probes_of_many_silent_units_do_not_follow_each_other_closely() -> None:
     plant.run(120.0)
     probes = [at for at, unit_id in plant.asked[begin:] if unit_id != 100]
     assert {unit_id for _, unit_id in plant.asked[begin:]} >= set(range(1, 7))
-    assert min(b - a for a, b in zip(probes, probes[1:])) >= LINK_REST * MIN_PROBE_WAIT_S - 0.01
+    assert min(b - a for a, b in pairwise(probes)) >= LINK_REST * MIN_PROBE_WAIT_S - 0.01
 
 
 def test_a_new_connection_is_a_new_chance_for_a_silent_unit() -> None:

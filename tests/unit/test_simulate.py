@@ -223,10 +223,20 @@ def test_devices_that_share_a_link_share_a_server(servers: Servers) -> None:
 
 
 def test_what_is_pushed_and_the_watchdog_have_registers(servers: Servers) -> None:
-    plc = servers.plc(
-        "max_gap: 16, tags: {a: {at: holding:0, type: int16}}, watchdog: {write: holding:9}, "
-        "push: [{write: holding:20..21, from: 1/holding:300, on: change}, {write: coils:4, from: 1/coils:0, every: 1s}]"
-    )
+    (server,) = servers(
+        """
+  press:
+    url: sim://
+    max_gap: 16
+    tags: {a: {at: holding:0, type: int16}}
+    watchdog: {write: holding:9}
+    push:
+      - {write: holding:20..21, from: 1/holding:300, on: change}
+      - {write: coils:4, from: 1/coils:0, every: 1s}
+units: {1: {holding: 0..999, coils: 0..9}}
+"""
+    ).values()
+    plc = server.plcs[1]
     assert registers(plc, 9) == b"\0\0"
     assert len(registers(plc, 20, 2)) == 4
     assert registers(plc, 4, function=1) == b"\0"

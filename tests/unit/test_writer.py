@@ -37,7 +37,9 @@ class Case:
         else:
             self.out.append(request)
 
-    def write(self, name: str, pdu: bytes, *, key: str | None = None, steps: Callable[[], Steps] | None = None) -> Write:
+    def write(
+        self, name: str, pdu: bytes, *, key: str | None = None, steps: Callable[[], Steps] | None = None
+    ) -> Write:
         def done(answer: bytes | None, error: LinkError | None) -> None:
             self.told.append((name, answer if error is None else error))
 
