@@ -54,6 +54,11 @@ class Receiver:
     def __init__(self) -> None:
         self._rest = b""
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes of a frame that is not whole yet."""
+        return len(self._rest)
+
     def feed(self, data: bytes) -> list[Frame]:
         """All frames that are whole now, oldest first. Raises BrokenStream (with those before it); feed no more."""
         if self._rest:

@@ -27,12 +27,8 @@ class Client(Protocol):
         """What the unit says of it; never raises."""
         ...
 
-    def deliver(self, frames: list[bytes], answered: int) -> None:
-        """Whole frames for the client, in order; so many requests of this lane wait no more."""
-        ...
-
-    def close_lane(self, lane: Lane) -> None:
-        """It is empty."""
+    def deliver(self, lane: Lane, frames: list[bytes], answered: int, *, is_empty: bool) -> None:
+        """Whole frames for the client, in order; so many requests of this lane wait no more. Empty: it is over."""
         ...
 
 
@@ -98,6 +94,4 @@ class Lane:
             tid, unit_id, pdu = waiting.pop(0)
             begun.append((tid, unit_id, client.ask(unit_id, pdu)))
         self._moving = False
-        if not begun:
-            client.close_lane(self)
-        client.deliver(frames, answered)
+        client.deliver(self, frames, answered, is_empty=not begun)

@@ -15,8 +15,8 @@ from gateway.serving.ports import listen_error
 
 log = logging.getLogger(__name__)
 
-End = tuple[str, int]
-"""Host and port, as they were asked for."""
+End = tuple[str, int, int]
+"""Host and port as they were asked for, and a number: port 0 may be asked for several times."""
 
 
 class Address(Protocol):
@@ -38,7 +38,10 @@ class Listeners:
 
     async def listen(self, addresses: Iterable[Address], backlog: int) -> None:
         """Listen on these and no others. ListenError (what to do about it): all is as it was."""
-        wanted = dict.fromkeys((address.host, address.port) for address in addresses)
+        wanted: list[End] = []
+        for address in addresses:
+            same = sum(1 for host, port, _ in wanted if (host, port) == (address.host, address.port))
+            wanted.append((address.host, address.port, same))
         leaving = [end for end in self._open if end not in wanted]
         names = [name for end in leaving for name in _names(self._open[end])]
         opened: list[End] = []
@@ -52,7 +55,7 @@ class Listeners:
             except OSError as error:
                 self._close(opened)
                 await self._bring_back(leaving, backlog)
-                raise ListenError(listen_error(*end, error)) from error
+                raise ListenError(listen_error(end[0], end[1], error)) from error
             opened.append(end)
         self._close(leaving)
         for name in names:
@@ -66,7 +69,7 @@ class Listeners:
         self._close(list(self._open))
 
     async def _add(self, end: End, backlog: int) -> None:
-        host, port = end
+        host, port, _ = end
         self._open[end] = await asyncio.get_running_loop().create_server(
             self._make, host or None, port, backlog=backlog
         )
@@ -83,7 +86,7 @@ class Listeners:
                 try:
                     await self._add(end, backlog)
                 except OSError as error:
-                    log.error("%s", listen_error(*end, error))
+                    log.error("%s", listen_error(end[0], end[1], error))
 
 
 def _names(listener: asyncio.Server) -> list[str]:

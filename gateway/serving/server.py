@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
         "_called",
         "_eof",
         "_lanes",
+        "_out",
         "_paused",
         "_plans",
         "_rest",
@@ -85,6 +86,8 @@ class Connection(asyncio.Protocol):
         """By unit, and not by its id: ids that mean the same unit share their order."""
         self.waiting = 0
         """Requests without an answer, in all lanes."""
+        self._out: list[bytes] = []
+        """Answers of lanes that are not over."""
         self._paused = False
         """The client does not fetch its answers."""
         self._busy = False
@@ -110,6 +113,7 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport = None
             self._rest = b""
+            self._out.clear()
             lanes = list(self._lanes.values())
             self._lanes.clear()
             for lane in lanes:
@@ -231,8 +235,9 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        """Serve what waited; read again, or end, when it is done."""
+        """Let answers go, serve what waited; read again, or end, when it is done."""
         self._called = False
+        self._flush()
         transport = self._transport
         if transport is None or transport.is_closing():
             return
@@ -265,22 +270,32 @@ class Connection(asyncio.Protocol):
             self._server.fault(self, pdu[0], pdu)
             return False
 
-    def deliver(self, frames: list[bytes], answered: int) -> None:
-        """What a lane has: whole frames in order; `answered` requests wait no more."""
+    def deliver(self, lane: Lane, frames: list[bytes], answered: int, *, is_empty: bool) -> None:
+        """What a lane has: whole frames in order; `answered` requests wait no more. Empty: it is over.
+
+        Many answers of a device come at once. They leave with one write, soon; before a lane is over, at once, because
+        the next answer of its unit needs no lane.
+        """
         self.waiting -= answered
+        counters = self._server.counters
         for frame in frames:
             if frame[7] >= _EXCEPTION:
-                self._server.counters.exceptions += 1
+                counters.exceptions += 1
         if answered != len(frames):
-            self._server.counters.silent += answered - len(frames)
-        if frames:
-            self._write(frames)
-        if self._busy or self._eof:
-            self._call_go_on()
+            counters.silent += answered - len(frames)
+        self._out += frames
+        if is_empty:
+            self._lanes.pop(lane.unit, None)
+            self._flush()
+            if not (self._busy or self._eof):
+                return
+        self._call_go_on()
 
-    def close_lane(self, lane: Lane) -> None:
-        """It is empty; the next request to its unit is answered without one."""
-        self._lanes.pop(lane.unit, None)
+    def _flush(self) -> None:
+        out = self._out
+        if out:
+            self._write(out)
+            out.clear()
 
     # -- flow and end -------------------------------------------------------------------------------------------
 
@@ -332,6 +347,7 @@ class Connection(asyncio.Protocol):
         """Nothing more is read. What is on its way in the system arrives; what the client did not fetch is dropped."""
         if self._transport is None:
             return
+        self._flush()
         if self._transport.get_write_buffer_size():
             self._transport.abort()
         else:

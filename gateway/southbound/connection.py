@@ -57,6 +57,8 @@ class Keeper:
         failed_in_row = 0
         while True:
             most_s = await self._connect()
+            if self._link.redials and (self._link_worked or len(self._dials) == 1):
+                continue  # our own doing: the same address, and no pause
             if self._link_worked:
                 self._retry_s = FIRST_RETRY_S
                 failed_in_row = 0
@@ -65,6 +67,7 @@ class Keeper:
             if len(self._dials) > 1 and not self._link_worked:
                 # Each address is tried at once when the one before fails; the pause comes after the last.
                 self.at = (self.at + 1) % len(self._dials)
+                self._link.redials = False  # another way is another chance for silent units
                 if failed_in_row % len(self._dials):
                     await asyncio.sleep(0)
                     continue
@@ -101,7 +104,8 @@ class Keeper:
         else:
             await link.ended.wait()
         self._link_worked = link.counters.answers > answers
-        link.counters.losses += 1
+        if not link.redials:
+            link.counters.losses += 1
         return MAX_RETRY_S
 
     async def _until_ended_or_first_is_back(self) -> None:

@@ -7,6 +7,11 @@ buffers while the process was stopped is late, too. A stream that carried an imp
 next answer on it could be anybody's (protocol digest 2.4, 6.2, 6.3). A unit that stays silent while the connection
 lives is demoted (`silence`); the others go on.
 
+After a time-out some devices answer each request with the data of the one before, under the right transaction id
+(protocol digest 6.1): nothing in such an answer shows it. So where a connection has one unit only, and where pairing is
+relaxed, a time-out takes a new connection at once, without a word in the log; what waited goes out on it. Behind a
+bridge that would cost the other units their connection, and there strict pairing has to do.
+
 No socket here: a carrier sends bytes and hands over frames, a scheduler tells the time, so every timed rule is tested
 without waiting. No task per request either: callbacks, and one timer for all time-outs of the link. Who dials, and when
 again, is `connection`.
@@ -39,6 +44,8 @@ LATE_S = 30.0
 """How long the transaction id of an unanswered request is not used again on its connection."""
 TIMEOUTS_TO_RECONNECT = 3
 """In a row, over all units: a connection that is dead without saying so (rule 27 of the field)."""
+REPEAT_S = 60.0
+"""The same trouble has one line in this time, however often it comes and goes."""
 MAX_TRACEBACKS = 10
 """A bug that every answer meets must not fill the disk."""
 
@@ -51,6 +58,11 @@ class Carrier(Protocol):
 
     @property
     def closed(self) -> bool: ...
+    @property
+    def unfinished(self) -> int:
+        """Bytes of a frame that is not whole yet."""
+        ...
+
     def write(self, data: bytes) -> None: ...
     def close(self) -> None: ...
 
@@ -100,6 +112,7 @@ class Counters:
         "late",
         "losses",
         "malformed",
+        "redials",
         "requests",
         "timeouts",
     )
@@ -115,6 +128,8 @@ class Counters:
         self.malformed = 0
         self.connects = 0
         self.losses = 0
+        self.redials = 0
+        """Connections that we closed after a time-out, because later answers on them could not be trusted."""
         self.demotions = 0
         self.dropped = 0
         """Requests not sent because their client had gone, or had waited too long."""
@@ -183,13 +198,19 @@ class Link:
         self._watchers: dict[int, list[Watcher]] = {}
         self._held = False
         """Nothing is sent: a change of the connection is on its way."""
+        self.redials = False
+        """The connection was closed by us after a time-out, and the next is on its way; requests wait for it."""
         self._quiet_until_s = 0.0
         self._quiet_timer: Timer | None = None
         self._probe_timer: Timer | None = None
         self._timer: Timer | None = None
         self._timer_s = math.inf
-        self._told_good = False
-        """The log's last word on this link is that it works."""
+        self._told: dict[str, tuple[float, int]] = {}
+        """By kind of trouble: when the log had it last, and how often it came since without a line."""
+        self._told_now: set[str] = set()
+        """Kinds of trouble of this outage."""
+        self._is_told = False
+        """The log has this outage."""
         self._down_since_s: float | None = None
 
     # -- requests -----------------------------------------------------------------------------------------------
@@ -197,7 +218,7 @@ class Link:
     def submit(self, request: Request) -> None:
         """Send it in its turn; `request.done` is called once. LinkDown, UnitSilent and LinkBusy come from inside."""
         request.attempts = 0
-        if not self.up:
+        if not self.up and not self.redials:
             request.done(None, LinkDown(self.trouble or "reconnecting"))
             return
         if self._silences.units and not self._may_ask(request):
@@ -334,7 +355,7 @@ class Link:
             if self.settings.delay_s:
                 self._quiet_until_s = self._scheduler.time() + self.settings.delay_s
             if pdu[0] & spec.EXCEPTION_BIT and pdu[1] == spec.GATEWAY_TARGET_FAILED:
-                self._strike(request)  # a bridge says what a time-out says
+                self._strike(request, "its bridge answers 0B")  # which says what a time-out says
             elif self._silences.units:
                 self._restore(request.unit_id)
             # As `_finish`, in place: this is the way that nearly every answer goes.
@@ -371,17 +392,50 @@ class Link:
         self._timer = None
         self._timer_s = math.inf
         now_s = self._scheduler.time()
-        relaxed = False
+        suspect = False
         for request in [each for each in self._pending.values() if each.due_s <= now_s]:
-            relaxed = relaxed or bool(request.quirks)
+            suspect = suspect or bool(request.quirks) or self._is_alone(request.unit_id)
             self._give_up(request)
-        if self._carrier is not None and (relaxed or self._seems_dead()):
-            # With relaxed pairing a late answer could pass for the next one: only a new connection is safe.
-            self.broken("no answer" if relaxed else "time-outs in a row", keep_waiting=True)
+        if self._carrier is not None and suspect:
+            self._redial()
+            return
+        if self._carrier is not None and self._seems_dead():
+            self.broken("time-outs in a row", keep_waiting=True)
             return
         if self._pending:
             self._arm(min(request.due_s for request in self._pending.values()))
         self._pump()
+
+    def _is_alone(self, unit_id: int) -> bool:
+        """It is known to be the only unit on this connection."""
+        return self._watchers.keys() == {unit_id} and all(
+            request.unit_id == unit_id for request in (*self._pending.values(), *self._waiting)
+        )
+
+    def _redial(self) -> None:
+        """A new connection, because answers on this one cannot be trusted any more. What waits goes out on the next;
+        what else was sent may be asked again if it is a read."""
+        carrier, sent = self._carrier, list(self._pending.values())
+        assert carrier is not None
+        self.counters.redials += 1
+        self.redials = True
+        self._let_go()
+        self._pending = {}
+        for request in sent:
+            if request.attempts > request.retries or not self._waiting.put(request):
+                self._finish(request, None, LinkDown("no answer"))
+        carrier.close()
+        self.ended.set()
+
+    def _let_go(self) -> None:
+        """There is no connection now."""
+        self._carrier = None
+        self.up = False
+        for timer in (self._timer, self._quiet_timer, self._probe_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._quiet_timer = self._probe_timer = None
+        self._timer_s = math.inf
 
     def _seems_dead(self) -> bool:
         """Too many time-outs in a row, and no unit is left that could show that only the others are silent."""
@@ -396,14 +450,16 @@ class Link:
         self._resting[request.tid] = self._scheduler.time() + LATE_S
         self.counters.timeouts += 1
         self._timeouts_in_row += 1
-        self._strike(request)
+        waited_s = min(self._clock() - request.sent_s, request.timeout_s)
+        came = self._carrier.unfinished if self._carrier is not None else 0
+        why = f"no answer within {waited_s:.3g} s"
+        why += f", only {came} bytes of a frame that its header says is longer" if came else ""
+        self._strike(request, why)
         if request.attempts <= request.retries and not self._silences.is_demoted(request.unit_id):
             self._waiting.put(request)
         else:
-            waited_s = self._clock() - request.sent_s
             times = f", asked {request.attempts} times" if request.attempts > 1 else ""
-            waited_s = min(waited_s, request.timeout_s)
-            self._finish(request, None, RequestTimeout(f"no answer within {waited_s:.3g} s{times}"))
+            self._finish(request, None, RequestTimeout(why + times))
 
     # -- silent units -------------------------------------------------------------------------------------------
 
@@ -421,17 +477,18 @@ class Link:
         """Whether the unit is demoted."""
         return self._silences.is_demoted(unit_id)
 
-    def _strike(self, request: Request) -> None:
+    def _strike(self, request: Request, why: str) -> None:
         """The unit did not answer this request."""
         unit_id, now_s = request.unit_id, self._scheduler.time()
         self._silences.probe_failed(unit_id, now_s, self._clock() - request.sent_s)
         if self._silences.strike(unit_id, now_s):
             self.counters.demotions += 1
             log.warning(
-                "%s: unit %d did not answer %d times in a row: left alone but for single probes",
+                "%s: unit %d did not answer %d times in a row (%s): left alone but for single probes",
                 self.name,
                 unit_id,
                 STRIKES,
+                why,
             )
             for waiting in self._waiting.take(unit_id):
                 self._finish(waiting, None, UnitSilent(f"unit {unit_id} does not answer"))
@@ -486,7 +543,8 @@ class Link:
         try:
             await self.keeper.run()
         finally:
-            self.trouble = stopping = "the gateway stops"
+            stopping = "the gateway stops"
+            self._told_now.add(stopping)  # which the log has said
             self.broken(stopping)
 
     def connected(self, carrier: Carrier) -> None:
@@ -496,14 +554,17 @@ class Link:
         self._resting.clear()
         self._timeouts_in_row = 0
         self._held = False
-        self.works = False
         self._quiet_until_s = now_s + self.settings.connect_delay_s
-        self._silences.reconnected(now_s)
         self.counters.connects += 1
         self.up = True
         self.ended.clear()
         log.debug("%s: connected", self.name)
-        self._tell()
+        if self.redials:  # our own doing, no news for anybody, and no new chance for a unit that is silent
+            self.redials = False
+        else:
+            self.works = False
+            self._silences.reconnected(now_s)
+            self._tell()
         self._arm_probe()
         self._pump()
 
@@ -511,11 +572,14 @@ class Link:
         """The first answer on a connection: only now it works; many a device accepts and drops."""
         self.works = True
         self.trouble = ""
+        self._told_now.clear()
         if request.priority == Priority.POLL:
             self.last_read = request
         if self._down_since_s is not None:
-            log.info("%s: answers again after %.1f s", self.name, self._scheduler.time() - self._down_since_s)
+            level = logging.INFO if self._is_told else logging.DEBUG
+            log.log(level, "%s: answers again after %.1f s", self.name, self._scheduler.time() - self._down_since_s)
             self._down_since_s = None
+            self._is_told = False
 
     def hold(self) -> bool:
         """Send nothing for now: the connection is about to be replaced. True: nothing is out any more."""
@@ -548,22 +612,34 @@ class Link:
     def lost(self, carrier: Carrier, error: Exception | None) -> None:
         """The carrier was closed from outside. Many a device does that to an idle connection: no news."""
         if carrier is self._carrier:
-            why = f"connection lost: {error}" if error is not None else "the device closed the connection"
+            why = "the device closed the connection" + (f": {error}" if error is not None else "")
             self._down(why, quiet=not self._pending and not self._waiting)
 
     def failed(self, why: str, *, quiet: bool = False) -> None:
-        """Not connected; one line when that, or the kind of its reason (what stands before a colon), is new."""
+        """Not connected. One line for each kind of reason (what stands before a colon), at most."""
         if quiet:
             log.debug("%s: %s", self.name, why)
         else:
             if self._down_since_s is None:
                 self._down_since_s = self._scheduler.time()
-            if self.trouble.partition(":")[0] != why.partition(":")[0]:
-                log.warning("%s: %s; trying on", self.name, why)
+            self._tell_trouble(why)
             self.trouble = why
-        self.works = False
+        self.works = self.redials = False
         self._abandon(self._waiting_now(), why)
         self._tell()
+
+    def _tell_trouble(self, why: str) -> None:
+        """One line, unless the log has it of this outage, or had it a moment ago: some devices come and go for ever."""
+        kind, now_s = why.partition(":")[0], self._scheduler.time()
+        told_s, untold = self._told.get(kind, (-math.inf, 0))
+        if kind in self._told_now or now_s - told_s < REPEAT_S:
+            self._told[kind] = (told_s, untold + (kind not in self._told_now))
+        else:
+            more = f" ({untold} times since the last line about it)" if untold else ""
+            log.warning("%s: %s; trying on%s", self.name, why, more)
+            self._told[kind] = (now_s, 0)
+            self._is_told = True
+        self._told_now.add(kind)
 
     def _waiting_now(self) -> list[Request]:
         waiting, self._waiting = self._waiting, Queues()
@@ -573,13 +649,7 @@ class Link:
         """No connection any more: what was sent fails, and what waited does, unless it is to go out on the next."""
         if self._carrier is None:
             return
-        self._carrier = None
-        self.up = False
-        for timer in (self._timer, self._quiet_timer, self._probe_timer):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._quiet_timer = self._probe_timer = None
-        self._timer_s = math.inf
+        self._let_go()
         waiting = Queues()
         if keep_waiting:
             waiting, self._waiting = self._waiting, waiting

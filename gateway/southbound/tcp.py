@@ -49,6 +49,10 @@ class TcpCarrier(asyncio.Protocol):
     def closed(self) -> bool:
         return self._transport is None
 
+    @property
+    def unfinished(self) -> int:
+        return self._receiver.unfinished
+
     def write(self, data: bytes) -> None:
         """One segment if the system can; nothing after the connection is gone (`lost` is on its way then)."""
         if self._transport is not None and not self._transport.is_closing():

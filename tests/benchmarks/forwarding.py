@@ -254,6 +254,10 @@ def _ratio(a: float, b: float) -> float:
     return a / b
 
 
+def _times_cheaper(a: float, b: float) -> float:
+    return b / a
+
+
 def _difference(a: float, b: float) -> float:
     return a - b
 
@@ -271,19 +275,21 @@ def table(rows: Rows, args: argparse.Namespace) -> str:
             "",
             f"{case.name}: {case.clients} clients x {case.outstanding} outstanding, function 3, {which}{slow}",
             f"  {'way':<14}{'requests/s':>11}{'p50 us':>9}{'p99 us':>9}{'added us':>10}{'CPU us':>8}{'busy':>6}"
-            f"{'asked':>7}{'errors':>8}{'x proxy':>9}{'x direct':>9}",
+            f"{'asked':>7}{'errors':>8}{'x proxy':>9}{'by CPU':>8}{'x direct':>10}",
         ]
         for (of, name), runs in rows.items():
             if of != case or not any(runs):
                 continue
             added = within_rounds(rows, case, name, DIRECT, "p50_us", _difference)
             to_proxy = within_rounds(rows, case, name, PROXY, "requests_per_s", _ratio)
+            by_cpu = None if name == DIRECT else within_rounds(rows, case, name, PROXY, "cpu_us", _times_cheaper)
             to_direct = within_rounds(rows, case, name, DIRECT, "requests_per_s", _ratio)
             lines.append(
                 f"  {name:<14}{median(runs, 'requests_per_s'):>11,.0f}{median(runs, 'p50_us'):>9,.0f}"
                 f"{median(runs, 'p99_us'):>9,.0f}{_shown(added, ',.0f'):>10}{median(runs, 'cpu_us'):>8.1f}"
                 f"{median(runs, 'busy'):>6.0%}{median(runs, 'asked'):>7.2f}"
-                f"{sum(run.bad for run in runs if run):>8,}{_shown(to_proxy, '.2f'):>9}{_shown(to_direct, '.2f'):>9}"
+                f"{sum(run.bad for run in runs if run):>8,}{_shown(to_proxy, '.2f'):>9}{_shown(by_cpu, '.2f'):>8}"
+                f"{_shown(to_direct, '.2f'):>10}"
             )
     return "\n".join(lines).lstrip("\n")
 
@@ -322,7 +328,8 @@ def main() -> None:
         print(json.dumps({"machine": machine(), "settings": vars(args), "failed": failed, "rows": every}, indent=1))
         return
     print(table(rows, args))
-    print("\nadded: p50 less that of the direct way, in the same round; asked: requests at the device per answer.")
+    print("\nadded: p50 less that of the direct way, in the same round; asked: requests at the device per answer;")
+    print("x: requests/s to modbus-proxy and to the direct way; by CPU: CPU us of modbus-proxy to that of this one.")
     for what, why in failed.items():
         print(f"{what}: {why}")
 

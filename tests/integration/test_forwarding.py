@@ -375,6 +375,20 @@ def test_when_one_listener_cannot_be_opened_none_is_and_none_is_closed(
     run(main())
 
 
+def test_several_free_ports_may_be_asked_for(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        caplog.set_level("INFO")
+        plant = Plant()
+        await plant.server.listen([At("127.0.0.1", 0)] * 2)
+        await plant.server.listen([At("127.0.0.1", 0)] * 3)
+        assert len(set(ports(caplog))) == 3
+        for port in ports(caplog):
+            await (await connect(port)).close()
+        await plant.server.close()
+
+    run(main())
+
+
 def test_a_port_moves_from_one_address_to_another(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         caplog.set_level("INFO")

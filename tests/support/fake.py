@@ -48,6 +48,7 @@ class RecordingCarrier:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.closed = False
+        self.unfinished = 0
         self.owner: Any = None
 
     def write(self, data: bytes) -> None:

@@ -460,8 +460,11 @@ def test_a_write_while_parts_are_joined_is_not_undone() -> None:
     plant.plc.refuse_all = 2
     plant.run(4)
     plant.plc.refuse_all = 0
+    plant.link.took_s = 0.5
     while plant.group._trial is None:
         plant.time.advance(0.001)
+    plant.time.advance(0.001)
+    plant.link.took_s = 0.01  # the parts are read, and the write confirmed, before the answer to the whole comes
     plant.plc.values[3] = 7  # the request that is out has been answered with 1003 already
     written([plant.group], bytes.fromhex("06 0003 0007"), bytes.fromhex("06 0003 0007"), 0.0)
     for _ in range(400):

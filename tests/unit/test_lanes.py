@@ -6,8 +6,9 @@ The transport is the test's, so that what is written, and when reading stops, is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec
 
 import pytest
 
@@ -19,6 +20,8 @@ from gateway.interfaces import Later, Unit
 from gateway.modbus.spec import Table
 from gateway.serving.server import MAX_WAITING, Connection, Server
 from tests.support.wire import adu, hexed
+
+P = ParamSpec("P")
 
 SLOW, OTHER, IMAGE = 5, 6, 1
 
@@ -36,6 +39,7 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__({"peername": ("192.0.2.1", 40000), "socket": NoSocket()})
         self.written = b""
+        self.writes = 0
         self.closed = False
         self.reading = True
 
@@ -43,6 +47,7 @@ class Wire(asyncio.Transport):
         if self.closed:
             raise RuntimeError("written after closing")
         self.written += data
+        self.writes += 1
 
     def take(self) -> bytes:
         data, self.written = self.written, b""
@@ -106,6 +111,11 @@ class Client:
         assert self.wire.reading, "sent although nobody reads"
         self.connection.data_received(b"".join(frames))
 
+    async def take(self) -> bytes:
+        """What it has got since the last time, when the loop has had its turns."""
+        await turns()
+        return self.wire.take()
+
     def go(self) -> None:
         self.wire.close()
         self.connection.connection_lost(None)
@@ -133,14 +143,21 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(main)
+def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Runs an async test in a loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 # -- order
 
 
-def test_answers_of_one_unit_leave_in_the_order_of_the_requests_whichever_is_there_first() -> None:
+@in_loop
+async def test_answers_of_one_unit_leave_in_the_order_of_the_requests_whichever_is_there_first() -> None:
     slow = Slow()
     client = Client(make_server({SLOW: slow}))
     client.send(adu(1, SLOW, b"\x01a"), adu(2, SLOW, b"\x01b"))
@@ -148,30 +165,32 @@ def test_answers_of_one_unit_leave_in_the_order_of_the_requests_whichever_is_the
     assert slow.asked == [b"\x01a", b"\x01b", b"\x01c"], "what may overtake is begun at once"
 
     slow.settle(b"\x01c")
-    assert client.wire.take() == b""
+    assert await client.take() == b""
     slow.settle(b"\x01a")
-    assert client.wire.take() == adu(1, SLOW, reply(b"\x01a"))
+    assert await client.take() == adu(1, SLOW, reply(b"\x01a"))
     slow.settle(b"\x01b")
-    assert client.wire.take() == adu(2, SLOW, reply(b"\x01b")) + adu(3, SLOW, reply(b"\x01c"))
+    assert await client.take() == adu(2, SLOW, reply(b"\x01b")) + adu(3, SLOW, reply(b"\x01c"))
 
 
-def test_another_unit_of_the_same_connection_is_answered_at_once() -> None:
+@in_loop
+async def test_another_unit_of_the_same_connection_is_answered_at_once() -> None:
     slow, other = Slow(), Slow()
     bank = Bank({Table.HOLDING: [(0, 10)]})
     client = Client(make_server({IMAGE: bank, SLOW: slow, OTHER: other}))
     read = hexed("03 0000 0001")
     client.send(adu(1, SLOW, b"\x01a"), adu(2, IMAGE, read), adu(3, OTHER, b"\x01b"))
-    assert client.wire.take() == adu(2, IMAGE, hexed("03 02 0000"))
+    assert await client.take() == adu(2, IMAGE, hexed("03 02 0000"))
 
     other.settle(b"\x01b")
-    assert client.wire.take() == adu(3, OTHER, reply(b"\x01b"))
+    assert await client.take() == adu(3, OTHER, reply(b"\x01b"))
     client.send(adu(4, IMAGE, read))
-    assert client.wire.take() == adu(4, IMAGE, hexed("03 02 0000"))
+    assert await client.take() == adu(4, IMAGE, hexed("03 02 0000"))
     slow.settle(b"\x01a")
-    assert client.wire.take() == adu(1, SLOW, reply(b"\x01a"))
+    assert await client.take() == adu(1, SLOW, reply(b"\x01a"))
 
 
-def test_an_answer_before_a_later_one_in_the_same_segment_is_not_overtaken_by_it() -> None:
+@in_loop
+async def test_an_answer_before_a_later_one_in_the_same_segment_is_not_overtaken_by_it() -> None:
     class Mixed(Slow):
         def answer(self, pdu: bytes) -> bytes | Later | None:
             if pdu == b"\x01now":
@@ -186,12 +205,13 @@ def test_an_answer_before_a_later_one_in_the_same_segment_is_not_overtaken_by_it
     client.send(adu(1, SLOW, b"\x01now"), adu(2, SLOW, b"\x01a"), adu(3, SLOW, b"\x01both"), adu(4, SLOW, b"\x01now"))
 
     expected = [(1, b"\x01now"), (2, b"\x01a"), (3, b"\x01both"), (4, b"\x01now")]
-    assert client.wire.take() == b"".join(adu(tid, SLOW, reply(pdu)) for tid, pdu in expected)
+    assert await client.take() == b"".join(adu(tid, SLOW, reply(pdu)) for tid, pdu in expected)
     assert client.connection.waiting == 0
 
 
 @pytest.mark.parametrize("overtakes", [True, False], ids=["taken at once", "that had waited"])
-def test_a_request_that_settles_those_before_it_from_inside_keeps_its_place(overtakes: bool) -> None:
+@in_loop
+async def test_a_request_that_settles_those_before_it_from_inside_keeps_its_place(overtakes: bool) -> None:
     class Inward(Slow):
         def answer(self, pdu: bytes) -> bytes | Later | None:
             if pdu == b"\x01now":
@@ -210,13 +230,14 @@ def test_a_request_that_settles_those_before_it_from_inside_keeps_its_place(over
     if not overtakes:
         unit.settle(b"\x01a")  # begins b, and behind it what settles b
     client.send(adu(4, SLOW, b"\x01now"))
-    assert client.wire.take() == adu(1, SLOW, reply(b"\x01a")) + adu(2, SLOW, reply(b"\x01b"))
+    assert await client.take() == adu(1, SLOW, reply(b"\x01a")) + adu(2, SLOW, reply(b"\x01b"))
 
     unit.settle(b"\x01in")
-    assert client.wire.take() == adu(3, SLOW, reply(b"\x01in")) + adu(4, SLOW, reply(b"\x01now"))
+    assert await client.take() == adu(3, SLOW, reply(b"\x01in")) + adu(4, SLOW, reply(b"\x01now"))
 
 
-def test_what_may_not_overtake_is_asked_when_those_before_it_are_answered() -> None:
+@in_loop
+async def test_what_may_not_overtake_is_asked_when_those_before_it_are_answered() -> None:
     slow = Slow(overtakes=False)
     client = Client(make_server({SLOW: slow}))
     client.send(adu(1, SLOW, b"\x01a"), adu(2, SLOW, b"\x01b"), adu(3, SLOW, b"\x01c"))
@@ -224,13 +245,14 @@ def test_what_may_not_overtake_is_asked_when_those_before_it_are_answered() -> N
 
     slow.settle(b"\x01a")
     assert slow.asked == [b"\x01a", b"\x01b"]
-    assert client.wire.take() == adu(1, SLOW, reply(b"\x01a"))
+    assert await client.take() == adu(1, SLOW, reply(b"\x01a"))
     slow.settle(b"\x01b")
     slow.settle(b"\x01c")
-    assert client.wire.take() == adu(2, SLOW, reply(b"\x01b")) + adu(3, SLOW, reply(b"\x01c"))
+    assert await client.take() == adu(2, SLOW, reply(b"\x01b")) + adu(3, SLOW, reply(b"\x01c"))
 
 
-def test_what_may_overtake_waits_behind_one_that_has_not_begun() -> None:
+@in_loop
+async def test_what_may_overtake_waits_behind_one_that_has_not_begun() -> None:
     class Picky(Slow):
         def may_overtake(self, pdu: bytes) -> bool:
             return pdu != b"\x01write"
@@ -245,7 +267,8 @@ def test_what_may_overtake_waits_behind_one_that_has_not_begun() -> None:
 
 
 @pytest.mark.parametrize("segments", [1, 2], ids=["in one segment", "in two"])
-def test_an_image_read_behind_a_pending_write_through_sees_what_was_written_though_its_plan_stands(
+@in_loop
+async def test_an_image_read_behind_a_pending_write_through_sees_what_was_written_though_its_plan_stands(
     segments: int,
 ) -> None:
     bank = Bank({Table.HOLDING: [(0, 10)]})
@@ -255,37 +278,39 @@ def test_an_image_read_behind_a_pending_write_through_sees_what_was_written_thou
     client, neighbour = Client(server), Client(server)
     read, write = hexed("03 0003 0001"), hexed("06 0003 0007")
     client.send(adu(1, IMAGE, read))
-    assert client.wire.take() == adu(1, IMAGE, hexed("03 02 0000"))
+    assert await client.take() == adu(1, IMAGE, hexed("03 02 0000"))
     assert len(server.units.plans) == 1
 
     frames = [adu(2, IMAGE, write), adu(3, IMAGE, read)]
     for part in [b"".join(frames)] if segments == 1 else frames:
         client.send(part)
-    assert client.wire.take() == b""
+    assert await client.take() == b""
     neighbour.send(adu(9, IMAGE, read))
-    assert neighbour.wire.take() == adu(9, IMAGE, hexed("03 02 0000")), "others see the image as it is"
+    assert await neighbour.take() == adu(9, IMAGE, hexed("03 02 0000")), "others see the image as it is"
 
     bank.put_registers(Table.HOLDING, 3, b"\0\7")
     slow.laters[write].settle(write)
-    assert client.wire.take() == adu(2, IMAGE, write) + adu(3, IMAGE, hexed("03 02 0007"))
+    assert await client.take() == adu(2, IMAGE, write) + adu(3, IMAGE, hexed("03 02 0007"))
     client.send(adu(4, IMAGE, read))
-    assert client.wire.take() == adu(4, IMAGE, hexed("03 02 0007"))
+    assert await client.take() == adu(4, IMAGE, hexed("03 02 0007"))
 
 
-def test_unit_ids_that_mean_the_same_unit_share_their_order() -> None:
+@in_loop
+async def test_unit_ids_that_mean_the_same_unit_share_their_order() -> None:
     slow = Slow()
     client = Client(make_server({SLOW: slow}))
     client.send(adu(1, 255, b"\x01a"), adu(2, SLOW, b"\x01b"), adu(3, 0, b"\x01c"))
 
     slow.settle(b"\x01c", b"\x01b")
-    assert client.wire.take() == b""
+    assert await client.take() == b""
     slow.settle(b"\x01a")
-    assert client.wire.take() == (
+    assert await client.take() == (
         adu(1, 255, reply(b"\x01a")) + adu(2, SLOW, reply(b"\x01b")) + adu(3, 0, reply(b"\x01c"))
     )
 
 
-def test_silence_is_an_answer_too() -> None:
+@in_loop
+async def test_silence_is_an_answer_too() -> None:
     slow = Slow()
     server = make_server({SLOW: slow})
     client = Client(server)
@@ -293,11 +318,12 @@ def test_silence_is_an_answer_too() -> None:
     slow.laters[b"\x01a"].settle(None)
     slow.laters[b"\x01b"].settle(b"\x81\x02")
 
-    assert client.wire.take() == adu(2, SLOW, b"\x81\x02")
+    assert await client.take() == adu(2, SLOW, b"\x81\x02")
     assert (server.counters.requests, server.counters.silent, server.counters.exceptions) == (2, 1, 1)
 
 
-def test_a_later_that_is_settled_already_is_answered_as_any() -> None:
+@in_loop
+async def test_a_later_that_is_settled_already_is_answered_as_any() -> None:
     class Quick(Slow):
         def answer(self, pdu: bytes) -> bytes | Later | None:
             later = Later()
@@ -307,11 +333,12 @@ def test_a_later_that_is_settled_already_is_answered_as_any() -> None:
     client = Client(make_server({SLOW: Quick()}))
     client.send(adu(1, SLOW, b"\x01a"), adu(2, SLOW, b"\x01b"))
 
-    assert client.wire.take() == adu(1, SLOW, reply(b"\x01a")) + adu(2, SLOW, reply(b"\x01b"))
+    assert await client.take() == adu(1, SLOW, reply(b"\x01a")) + adu(2, SLOW, reply(b"\x01b"))
     assert client.connection.waiting == 0
 
 
-def test_a_bug_in_a_unit_is_answered_with_04_in_its_place() -> None:
+@in_loop
+async def test_a_bug_in_a_unit_is_answered_with_04_in_its_place() -> None:
     class Buggy(Slow):
         def answer(self, pdu: bytes) -> bytes | Later | None:
             if pdu == b"\x01bug":
@@ -330,15 +357,41 @@ def test_a_bug_in_a_unit_is_answered_with_04_in_its_place() -> None:
     slow.settle(b"\x01a")
     slow.settle(b"\x01bad")
 
-    assert client.wire.take() == (
+    assert await client.take() == (
         adu(1, SLOW, reply(b"\x01a")) + adu(2, SLOW, b"\x81\x04") + adu(3, SLOW, reply(b"\x01bad"))
     )
+
+
+@in_loop
+async def test_answers_that_come_together_leave_together() -> None:
+    slow = Slow()
+    client = Client(make_server({SLOW: slow}))
+    pdus = [b"\x01" + bytes((number,)) for number in range(8)]
+    client.send(*(adu(number, SLOW, pdu) for number, pdu in enumerate(pdus)))
+    slow.settle(*pdus[:5])
+    await turns()
+    assert client.wire.writes == 1
+    slow.settle(*pdus[5:])
+    assert client.wire.writes == 2, "the last of a lane waits for nobody"
+    assert await client.take() == b"".join(adu(number, SLOW, reply(pdu)) for number, pdu in enumerate(pdus))
+
+
+@in_loop
+async def test_what_was_answered_when_the_server_closes_leaves() -> None:
+    slow = Slow()
+    client = Client(make_server({SLOW: slow}))
+    client.send(adu(1, SLOW, b"\x01a"), adu(2, SLOW, b"\x01b"))
+    slow.settle(b"\x01a")
+    client.connection.close()
+    slow.settle(b"\x01b")
+    assert await client.take() == adu(1, SLOW, reply(b"\x01a"))
 
 
 # -- clients that go
 
 
-def test_a_client_that_goes_leaves_its_answers_and_nothing_more_is_asked_for_it() -> None:
+@in_loop
+async def test_a_client_that_goes_leaves_its_answers_and_nothing_more_is_asked_for_it() -> None:
     slow, strict = Slow(), Slow(overtakes=False)
     server = make_server({SLOW: slow, OTHER: strict})
     client = Client(server)
@@ -351,57 +404,54 @@ def test_a_client_that_goes_leaves_its_answers_and_nothing_more_is_asked_for_it(
     slow.settle(b"\x01a")
     strict.settle(b"\x01c")
     assert strict.asked == [b"\x01c"]
-    assert client.wire.take() == b""
+    assert await client.take() == b""
     assert server.counters.clients == 0
 
 
-def test_nothing_is_written_between_the_close_of_a_transport_and_its_loss() -> None:
+@in_loop
+async def test_nothing_is_written_between_the_close_of_a_transport_and_its_loss() -> None:
     slow = Slow()
     client = Client(make_server({SLOW: slow}))
     client.send(adu(1, SLOW, b"\x01a"))
     client.connection.close()
 
     slow.settle(b"\x01a")
-    assert client.wire.take() == b""
+    assert await client.take() == b""
 
 
-def test_a_client_that_closes_its_sending_side_gets_the_answers_still_to_come() -> None:
-    async def main() -> None:
-        slow = Slow(overtakes=False)
-        client = Client(make_server({SLOW: slow}))
-        client.send(adu(1, SLOW, b"\x01a"), adu(2, SLOW, b"\x01b"))
-        assert client.connection.eof_received(), "the transport stays open"
-        await turns()
-        assert not client.wire.closed
+@in_loop
+async def test_a_client_that_closes_its_sending_side_gets_the_answers_still_to_come() -> None:
+    slow = Slow(overtakes=False)
+    client = Client(make_server({SLOW: slow}))
+    client.send(adu(1, SLOW, b"\x01a"), adu(2, SLOW, b"\x01b"))
+    assert client.connection.eof_received(), "the transport stays open"
+    await turns()
+    assert not client.wire.closed
 
-        slow.settle(b"\x01a")
-        await turns()
-        assert not client.wire.closed
-        slow.settle(b"\x01b")
-        await turns()
-        assert client.wire.take() == adu(1, SLOW, reply(b"\x01a")) + adu(2, SLOW, reply(b"\x01b"))
-        assert client.wire.closed
-
-    run(main())
+    slow.settle(b"\x01a")
+    await turns()
+    assert not client.wire.closed
+    slow.settle(b"\x01b")
+    await turns()
+    assert await client.take() == adu(1, SLOW, reply(b"\x01a")) + adu(2, SLOW, reply(b"\x01b"))
+    assert client.wire.closed
 
 
-def test_a_broken_stream_ends_when_what_came_before_it_is_answered() -> None:
-    async def main() -> None:
-        slow = Slow()
-        server = make_server({SLOW: slow})
-        client = Client(server)
-        client.send(adu(1, SLOW, b"\x01a"), b"\xff" * 8)
-        await turns()
-        assert not client.wire.closed
-        assert not client.wire.reading
+@in_loop
+async def test_a_broken_stream_ends_when_what_came_before_it_is_answered() -> None:
+    slow = Slow()
+    server = make_server({SLOW: slow})
+    client = Client(server)
+    client.send(adu(1, SLOW, b"\x01a"), b"\xff" * 8)
+    await turns()
+    assert not client.wire.closed
+    assert not client.wire.reading
 
-        slow.settle(b"\x01a")
-        await turns()
-        assert client.wire.take() == adu(1, SLOW, reply(b"\x01a"))
-        assert client.wire.closed
-        assert server.counters.broken == 1
-
-    run(main())
+    slow.settle(b"\x01a")
+    await turns()
+    assert await client.take() == adu(1, SLOW, reply(b"\x01a"))
+    assert client.wire.closed
+    assert server.counters.broken == 1
 
 
 # -- limits
@@ -409,133 +459,124 @@ def test_a_broken_stream_ends_when_what_came_before_it_is_answered() -> None:
 
 @pytest.mark.parametrize("half_closes", [False, True])
 @pytest.mark.parametrize("overtakes", [False, True])
-def test_a_client_with_too_many_requests_without_an_answer_is_not_read_until_there_are_fewer(
+@in_loop
+async def test_a_client_with_too_many_requests_without_an_answer_is_not_read_until_there_are_fewer(
     overtakes: bool, half_closes: bool
 ) -> None:
-    async def main() -> None:
-        slow = Slow(overtakes=overtakes)
-        server = make_server({SLOW: slow})
-        client = Client(server)
-        pdus = [b"\x01" + number.to_bytes(2, "big") for number in range(MAX_WAITING + 3)]
-        client.send(b"".join(adu(number, SLOW, pdu) for number, pdu in enumerate(pdus)))
-        assert client.connection.waiting == MAX_WAITING
-        assert len(slow.asked) == (MAX_WAITING if overtakes else 1)
-        assert not client.wire.reading
-        assert server.counters.held == 1
-        if half_closes:
-            client.connection.eof_received()
+    slow = Slow(overtakes=overtakes)
+    server = make_server({SLOW: slow})
+    client = Client(server)
+    pdus = [b"\x01" + number.to_bytes(2, "big") for number in range(MAX_WAITING + 3)]
+    client.send(b"".join(adu(number, SLOW, pdu) for number, pdu in enumerate(pdus)))
+    assert client.connection.waiting == MAX_WAITING
+    assert len(slow.asked) == (MAX_WAITING if overtakes else 1)
+    assert not client.wire.reading
+    assert server.counters.held == 1
+    if half_closes:
+        client.connection.eof_received()
+    await turns()
+    assert client.connection.waiting == MAX_WAITING
+
+    slow.settle(pdus[0])
+    await turns()
+    assert client.connection.waiting == MAX_WAITING, "one more was taken"
+    for pdu in pdus[1:]:
+        slow.settle(pdu)
         await turns()
-        assert client.connection.waiting == MAX_WAITING
-
-        slow.settle(pdus[0])
-        await turns()
-        assert client.connection.waiting == MAX_WAITING, "one more was taken"
-        for pdu in pdus[1:]:
-            slow.settle(pdu)
-            await turns()
-        assert client.wire.take() == b"".join(adu(number, SLOW, reply(pdu)) for number, pdu in enumerate(pdus))
-        assert client.connection.waiting == 0
-        assert server.counters.held == 1, "while it is not read it is not counted again"
-        assert client.wire.reading is not half_closes
-        assert client.wire.closed is half_closes
-
-    run(main())
+    assert await client.take() == b"".join(adu(number, SLOW, reply(pdu)) for number, pdu in enumerate(pdus))
+    assert client.connection.waiting == 0
+    assert server.counters.held == 1, "while it is not read it is not counted again"
+    assert client.wire.reading is not half_closes
+    assert client.wire.closed is half_closes
 
 
-def test_a_client_that_waits_for_an_answer_is_not_idle() -> None:
-    async def main() -> None:
-        clock = [100.0]
-        slow = Slow()
-        server = make_server({SLOW: slow}, clock)
-        settings = {"max_connections": 10, "idle_timeout_s": 5.0, "keepalive_s": 0.0, "backlog": 1}
-        waits, idles = Client(server), Client(server)
-        waits.send(adu(1, SLOW, b"\x01a"))
-        clock[0] += 20.0
-        server.configure(**settings)  # type: ignore[arg-type]
-        assert idles.wire.closed
-        assert not waits.wire.closed
+@in_loop
+async def test_a_client_that_waits_for_an_answer_is_not_idle() -> None:
+    clock = [100.0]
+    slow = Slow()
+    server = make_server({SLOW: slow}, clock)
+    settings = {"max_connections": 10, "idle_timeout_s": 5.0, "keepalive_s": 0.0, "backlog": 1}
+    waits, idles = Client(server), Client(server)
+    waits.send(adu(1, SLOW, b"\x01a"))
+    clock[0] += 20.0
+    server.configure(**settings)  # type: ignore[arg-type]
+    assert idles.wire.closed
+    assert not waits.wire.closed
 
-        slow.settle(b"\x01a")
-        clock[0] += 4.0
-        server.configure(**settings)  # type: ignore[arg-type]
-        assert not waits.wire.closed, "its time begins with the answer"
-        clock[0] += 4.0
-        server.configure(**settings)  # type: ignore[arg-type]
-        assert waits.wire.closed
-        await server.close()
-
-    run(main())
+    slow.settle(b"\x01a")
+    clock[0] += 4.0
+    server.configure(**settings)  # type: ignore[arg-type]
+    assert not waits.wire.closed, "its time begins with the answer"
+    clock[0] += 4.0
+    server.configure(**settings)  # type: ignore[arg-type]
+    assert waits.wire.closed
+    await server.close()
 
 
 # -- the end
 
 
-def test_when_the_server_drains_the_answers_to_come_leave_and_nothing_more_is_taken() -> None:
-    async def main() -> None:
-        slow = Slow()
-        server = make_server({SLOW: slow})
-        waits, idles = Client(server), Client(server)
-        waits.send(adu(1, SLOW, b"\x01a"))
-        drained = asyncio.ensure_future(server.drained(30.0))
-        await turns()
-        assert idles.wire.closed
-        assert not waits.wire.reading
-        assert not drained.done()
+@in_loop
+async def test_when_the_server_drains_the_answers_to_come_leave_and_nothing_more_is_taken() -> None:
+    slow = Slow()
+    server = make_server({SLOW: slow})
+    waits, idles = Client(server), Client(server)
+    waits.send(adu(1, SLOW, b"\x01a"))
+    drained = asyncio.ensure_future(server.drained(30.0))
+    await turns()
+    assert idles.wire.closed
+    assert not waits.wire.reading
+    assert not drained.done()
 
-        slow.settle(b"\x01a")
-        await turns()
-        assert waits.wire.take() == adu(1, SLOW, reply(b"\x01a"))
-        assert waits.wire.closed
-        waits.connection.connection_lost(None)
-        async with asyncio.timeout(5.0):
-            await drained
-
-    run(main())
-
-
-def test_what_was_received_and_not_begun_is_not_begun_when_the_server_drains() -> None:
-    async def main() -> None:
-        slow = Slow()
-        server = make_server({SLOW: slow})
-        client = Client(server)
-        pdus = [b"\x01" + number.to_bytes(2, "big") for number in range(MAX_WAITING + 3)]
-        client.send(b"".join(adu(number, SLOW, pdu) for number, pdu in enumerate(pdus)))
-        drained = asyncio.ensure_future(server.drained(30.0))
-        await turns()
-        for pdu in pdus[:MAX_WAITING]:
-            slow.settle(pdu)
-            await turns()
-        assert len(slow.asked) == MAX_WAITING
-        assert client.wire.closed
-        client.connection.connection_lost(None)
+    slow.settle(b"\x01a")
+    await turns()
+    assert await waits.take() == adu(1, SLOW, reply(b"\x01a"))
+    assert waits.wire.closed
+    waits.connection.connection_lost(None)
+    async with asyncio.timeout(5.0):
         await drained
 
-    run(main())
+
+@in_loop
+async def test_what_was_received_and_not_begun_is_not_begun_when_the_server_drains() -> None:
+    slow = Slow()
+    server = make_server({SLOW: slow})
+    client = Client(server)
+    pdus = [b"\x01" + number.to_bytes(2, "big") for number in range(MAX_WAITING + 3)]
+    client.send(b"".join(adu(number, SLOW, pdu) for number, pdu in enumerate(pdus)))
+    drained = asyncio.ensure_future(server.drained(30.0))
+    await turns()
+    for pdu in pdus[:MAX_WAITING]:
+        slow.settle(pdu)
+        await turns()
+    assert len(slow.asked) == MAX_WAITING
+    assert client.wire.closed
+    client.connection.connection_lost(None)
+    await drained
 
 
-def test_a_drain_ends_at_its_deadline_though_an_answer_never_comes() -> None:
-    async def main() -> None:
-        slow = Slow()
-        server = make_server({SLOW: slow})
-        client = Client(server)
-        client.send(adu(1, SLOW, b"\x01a"))
-        async with asyncio.timeout(5.0):
-            await server.drained(0.05)
-        await server.close()
-        assert client.wire.closed
-
-    run(main())
+@in_loop
+async def test_a_drain_ends_at_its_deadline_though_an_answer_never_comes() -> None:
+    slow = Slow()
+    server = make_server({SLOW: slow})
+    client = Client(server)
+    client.send(adu(1, SLOW, b"\x01a"))
+    async with asyncio.timeout(5.0):
+        await server.drained(0.05)
+    await server.close()
+    assert client.wire.closed
 
 
 # -- other units behind the same ids
 
 
-def test_units_are_replaced_in_place_and_no_standing_answer_survives() -> None:
+@in_loop
+async def test_units_are_replaced_in_place_and_no_standing_answer_survives() -> None:
     server = make_server({IMAGE: Bank({Table.HOLDING: [(0, 10)]})})
     client = Client(server)
     read = hexed("03 0000 0001")
     client.send(adu(1, IMAGE, read), adu(2, 255, read))
-    client.wire.take()
+    await client.take()
     assert len(server.units.plans) == 2
 
     bank = Bank({Table.HOLDING: [(0, 10)]})
@@ -547,14 +588,15 @@ def test_units_are_replaced_in_place_and_no_standing_answer_survives() -> None:
     assert server.units.plans is plans
     client.send(adu(3, IMAGE, read), adu(4, 255, read), adu(5, 77, read))
     answer = hexed("03 02 1234")
-    assert client.wire.take() == adu(3, IMAGE, answer) + adu(4, 255, answer) + adu(5, 77, b"\x83\x0b")
+    assert await client.take() == adu(3, IMAGE, answer) + adu(4, 255, answer) + adu(5, 77, b"\x83\x0b")
 
     assert server.units.plans
     bank.on_blocked()
     assert not server.units.plans, "the new bank can void what stands"
 
 
-def test_a_lane_of_a_unit_that_was_replaced_goes_on() -> None:
+@in_loop
+async def test_a_lane_of_a_unit_that_was_replaced_goes_on() -> None:
     old, new = Slow(), Slow()
     server = make_server({SLOW: old})
     client = Client(server)
@@ -563,6 +605,6 @@ def test_a_lane_of_a_unit_that_was_replaced_goes_on() -> None:
     client.send(adu(2, SLOW, b"\x01b"))
 
     new.settle(b"\x01b")
-    assert client.wire.take() == adu(2, SLOW, reply(b"\x01b"))
+    assert await client.take() == adu(2, SLOW, reply(b"\x01b"))
     old.settle(b"\x01a")
-    assert client.wire.take() == adu(1, SLOW, reply(b"\x01a"))
+    assert await client.take() == adu(1, SLOW, reply(b"\x01a"))

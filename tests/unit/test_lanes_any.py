@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.interfaces import Later
 from tests.support.wire import adu
-from tests.unit.test_lanes import Client, Slow, make_server, reply, turns
+from tests.unit.test_lanes import Client, Slow, make_server, reply
 
 AT_ONCE, FREE, STRICT, MIXED = 1, 2, 3, 4
 
@@ -76,9 +76,8 @@ async def play(steps: list[list[tuple[int, int]] | int], *, half_closes: bool) -
     while any(unit.laters for unit in units.values()):
         for unit in units.values():
             unit.settle(*unit.laters)
-    await turns()
     got: dict[int, bytes] = defaultdict(bytes)
-    data = client.wire.take()
+    data = await client.take()
     while data:
         size = 6 + int.from_bytes(data[4:6], "big")
         frame, data = data[:size], data[size:]

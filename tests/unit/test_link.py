@@ -7,7 +7,7 @@ import pytest
 from gateway.errors import LinkBusy, LinkDown, LinkError, MalformedResponse, RequestTimeout
 from gateway.interfaces import Request
 from gateway.modbus import mbap
-from gateway.southbound.link import TIMEOUTS_TO_RECONNECT, Carrier, Link, Owner, Settings
+from gateway.southbound.link import REPEAT_S, TIMEOUTS_TO_RECONNECT, Carrier, Link, Owner, Settings
 from gateway.southbound.queues import MAX_POLLS
 from tests.support.fake import ManualTime, RecordingCarrier
 
@@ -308,3 +308,101 @@ def test_an_idle_connection_that_the_device_closes_is_no_news(caplog: pytest.Log
         case.carrier = RecordingCarrier()
         case.link.connected(case.carrier)
     assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
+class Watching:
+    """Somebody whose unit is behind the link."""
+
+    def __init__(self, case: Case, unit: int) -> None:
+        self.changes = 0
+        case.link.watch(unit, self)
+
+    def link_changed(self) -> None:
+        self.changes += 1
+
+    def probe(self) -> None:
+        pass
+
+
+def test_a_time_out_of_the_only_unit_takes_a_new_connection_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    # Later answers on the old one could be those to the requests before (protocol digest 6.1, lag by one).
+    case = Case()
+    unit = Watching(case, 1)
+    case.submit("a", retries=1)
+    case.submit("b")
+    case.sent()
+    case.time.advance(1.0)
+    assert case.carrier.closed
+    assert case.told == []
+    assert unit.changes == 0
+    case.submit("c")
+    case.carrier = RecordingCarrier()
+    case.link.connected(case.carrier)
+    for _ in range(3):
+        [(tid, _, _)] = case.sent()
+        case.answer(tid)
+    assert sorted(name for name, result in case.told if result == TWO) == ["a", "b", "c"]
+    assert case.link.counters.redials == 1
+    assert unit.changes == 0
+    assert caplog.records == []
+
+
+def test_a_time_out_of_one_unit_of_several_keeps_the_connection() -> None:
+    case = Case()
+    Watching(case, 1)
+    Watching(case, 2)
+    case.submit("a")
+    case.time.advance(1.0)
+    assert not case.carrier.closed
+
+
+def test_what_waited_for_a_new_connection_fails_when_it_cannot_be_made() -> None:
+    case = Case()
+    Watching(case, 1)
+    case.submit("a")
+    case.submit("b")
+    case.time.advance(1.0)
+    case.submit("c")
+    case.link.failed("refused the connection")
+    assert case.errors == [RequestTimeout, LinkDown, LinkDown]
+    case.submit("d")
+    assert case.errors[-1] is LinkDown
+
+
+def lose_and_reconnect(case: Case, error: Exception | None) -> None:
+    case.submit("a")
+    case.link.lost(case.carrier, error)
+    case.carrier = RecordingCarrier()
+    case.link.connected(case.carrier)
+
+
+def answer_one(case: Case) -> None:
+    case.submit("a")
+    [(tid, _, _)] = case.sent()
+    case.answer(tid)
+
+
+def test_each_kind_of_trouble_is_told_once_until_something_is_answered(caplog: pytest.LogCaptureFixture) -> None:
+    case = Case()
+    for _ in range(3):
+        lose_and_reconnect(case, ConnectionResetError(104, "reset"))
+        lose_and_reconnect(case, None)
+        case.link.failed("the host does not answer")
+        case.link.connected(case.carrier)
+    assert len(caplog.records) == 2
+    case.time.advance(REPEAT_S + 1)
+    lose_and_reconnect(case, None)
+    assert len(caplog.records) == 2, "the same outage"
+    answer_one(case)
+    lose_and_reconnect(case, None)
+    assert len(caplog.records) == 3
+
+
+def test_a_device_that_comes_and_goes_has_a_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    case = Case()
+    for _ in range(120):
+        lose_and_reconnect(case, None)
+        answer_one(case)
+        case.time.advance(1.0)
+    assert len(caplog.records) in (2, 3)
+    assert "60 times since the last line" in caplog.records[1].getMessage()

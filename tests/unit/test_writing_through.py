@@ -32,8 +32,8 @@ class Plant:
     """A bank of which a part goes to device `press`, and a little to `pump`.
 
     holding 0..9 own; 10..19 raw copy of 110..119; 20 int16 (0.1, 0..100) of 30; 21..22 float32 CDAB of 31..32;
-    23 uint16 of 33; 24 uint16 of 50 (a gap); 25 uint16 of pump's 34; 26 mapped without write; 27 own;
-    28 bits 0, 1, 4 of 40.0, 40.1, 40.15; 29 bit 0 of 40.2 and bit 1 without write; 30 bits 0, 1 of 40.3 and 41.3;
+    23 uint16 of 33; 24 uint16 of 50 (a gap); 25 uint16 of pump's 51; 26 mapped without write; 27 own;
+    28 bits 0, 1, 4 of 40.0, 40.1, 40.15; 29 bit 0 of 40.2 and bit 1 without write; 30 bits 0, 1 of 40.3 and 41.4;
     31..33 string of 60..62; 34 bool of 70; 35 bool of 71; 36 bool of coil 205; 37 bit 0 of coil 206;
     38 int16 BADC of 80; 39 int16 as raw BADC of 81; 40..41 raw copy of 120..121 (a second owner).
     coils 0..9 own; 10..19 raw copy of 110..119; 20, 21 coils 201, 200; 22 coil 203; 23, 24 bits 42.0, 42.9;
@@ -65,13 +65,13 @@ class Plant:
             put(H, 21, tag("float32", 31, order="CDAB"), hold_s=2.0),
             put(H, 23, tag("uint16", 33)),
             put(H, 24, tag("uint16", 50)),
-            TagRegion(pump, H, 25, None, tag("uint16", 34)),
+            TagRegion(pump, H, 25, None, tag("uint16", 51)),
             put(H, 28, tag("bool", 40, bit=0), 0),
             put(H, 28, tag("bool", 40, bit=1), 1),
             put(H, 28, tag("bool", 40, bit=15), 4),
             put(H, 29, tag("bool", 40, bit=2), 0),
             put(H, 30, tag("bool", 40, bit=3), 0),
-            put(H, 30, tag("bool", 41, bit=3), 1),
+            put(H, 30, tag("bool", 41, bit=4), 1),
             put(H, 31, tag("string", 60)),
             put(H, 34, tag("bool", 70)),
             put(H, 35, tag("bool", 71)),
@@ -158,7 +158,7 @@ WRITES = [
     ("16 001c fffd 0000", "16 0028 fffd 0000"),
     ("16 001d fffe ffff", "16 0028 fffb 0004"),
     ("16 001e fffe 0001", "16 0028 fff7 0008"),
-    ("16 001e fffd 0002", "16 0029 fff7 0008"),
+    ("16 001e fffd 0002", "16 0029 ffef 0010"),
     ("05 0017 ff00", "16 002a fffe 0001"),
     ("05 0018 0000", "16 002a fdff 0000"),
     ("0f 0017 0002 01 02", "16 002a fdfe 0200"),
@@ -182,7 +182,7 @@ def test_a_write_is_one_request_to_the_device_and_the_client_gets_its_echo(
     request = squeezed(request_)
     assert plant.ask(request) == (request[:10] if request[:2] in ("0f", "10") else request)
     if asked is None:
-        assert plant.pump.take() == [squeezed("06 0022 0007")]
+        assert plant.pump.take() == [squeezed("06 0033 0007")]
         assert plant.device.take() == []
     else:
         assert plant.device.take() == [squeezed(asked)]
@@ -264,6 +264,7 @@ REFUSALS = [
     # the read part is checked before anything is written
     ("17 002a 0001 000a 0001 02 1234", 2),
     ("17 0000 002b 000a 0001 02 1234", 2),
+    ("17 002a 0001 0014 0001 02 0065", 2),
     ("17 0000 0001 001a 0001 02 1234", 2),
     ("17 0000 0001 0013 0002 04 1234 1234", 2),
     ("17 0000 0001 0014 0001 02 0065", 3),
@@ -299,7 +300,7 @@ def test_our_own_registers_are_written_as_ever(plant: Plant, request_: str, hold
 FORCED = [
     ("06 000a 1234", ["10 006e 0001 02 1234"]),
     ("05 000a ff00", ["0f 006e 0001 01 01"]),
-    ("16 000a ff0f 0010", ["03 006e 0001", "10 006e 0001 02 0a1a"]),
+    ("16 000a ff0f ff10", ["03 006e 0001", "10 006e 0001 02 0a1a"]),
     ("06 0014 0001", ["10 001e 0001 02 000a"]),
     ("16 0017 ff0f 0010", ["03 0021 0001", "10 0021 0001 02 0010"]),
     ("05 0014 ff00", ["0f 00c9 0001 01 01"]),
@@ -561,6 +562,17 @@ def test_with_nothing_to_write_through_the_bank_is_as_it_was(plant: Plant) -> No
     plant.through.arrange(plant.regions)
     assert plant.ask("06 000a 0001") == "06000a0001"
     assert plant.device.take() == ["06006e0001"]
+
+
+def test_one_bit_of_the_device_in_two_places_of_ours_is_not_written_twice_at_once() -> None:
+    device = BookDevice()
+    press = Destination("press", Bringer(device))
+    bank = Bank({C: [(0, 2)]})
+    bank.claim([(C, 0, 1), (C, 1, 1)])
+    Through(bank).arrange([TagRegion(press, C, at, None, tag("bool", 42, bit=7)) for at in (0, 1)])
+    assert bank.answer(bytes.fromhex("0f00000002 01 02")) == b"\x8f\x02"
+    bank.answer(bytes.fromhex("050000ff00"))
+    assert device.take() == ["16002aff7f0080"]
 
 
 def test_more_registers_than_one_request_can_write_are_refused() -> None:
