@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from gateway.errors import LinkBusy, LinkError
 from gateway.modbus import spec
+from gateway.modbus.pdu import expected
 
 Plan = tuple[bytes, bytearray, int, int]
 """A standing answer: `prefix + memory[start:stop]`, prefix from the protocol id to the byte count (MBAP bytes 2..8)."""
@@ -92,12 +93,14 @@ class Request:
         "attempts",
         "done",
         "due_s",
+        "head",
         "out",
         "pdu",
         "priority",
         "quirks",
         "retries",
         "sent_s",
+        "size",
         "tail",
         "tid",
         "timeout_s",
@@ -127,6 +130,8 @@ class Request:
         self.priority = priority
         self.wanted = True
         """False: whoever asked has gone; it is not sent any more."""
+        self.head, self.size = expected(pdu)
+        """How a good answer begins, and its size; 0: not known beforehand."""
         self.tail = b"\0\0" + (len(pdu) + 1).to_bytes(2, "big") + bytes((unit_id,)) + pdu
         self.tid = 0
         self.attempts = 0
@@ -135,7 +140,7 @@ class Request:
         self.took_s = 0.0
         """From the last sending to its answer."""
         self.due_s = 0.0
-        """On the scheduler."""
+        """When it is given up; on the clock of `sent_s`."""
         self.out = False
         """Submitted and not yet called back."""
 

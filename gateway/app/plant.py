@@ -125,7 +125,9 @@ class Plant:
         for key, plan in ((key, blueprint.links[key]) for key in found.links_new):
             self._add_link(key, plan, simulations.get(key))
         for key, link in self.links.items():
-            link.settings = settings = blueprint.settings[key]
+            settings = blueprint.settings[key]
+            if link.settings != settings:
+                link.configure(settings)
             link.name = name = blueprint.labels[key]
             self._rates.watch(key, name, settings.in_flight, settings.delay_s, self._users[key])
         for name in found.devices_new:
@@ -221,15 +223,16 @@ class Plant:
     def _add_link(self, key: str, plan: LinkPlan, simulation: SimServer | None) -> None:
         if simulation is not None:
             self.simulations[key] = simulation
+        settings = self.blueprint.settings[key]
         dials: list[Dial] = [
             tcp_dialler(
                 functools.partial(_address, url, simulation),
                 None if simulation is not None else plan.source,
                 plan.keepalive_s,
+                batch=settings.in_flight > 1,
             )
             for url in (plan.urls[:1] if simulation is not None else plan.urls)
         ]
-        settings = self.blueprint.settings[key]
         self.links[key] = Link(key, dials, settings, self._scheduler, prefer_first=plan.prefer_first)
         self._users[key] = []
         if self._group is not None:
@@ -241,7 +244,7 @@ class Plant:
 
     def _end_link(self, key: str) -> None:
         link = self.links.pop(key)
-        self._ended.append(link.counters.snapshot())
+        self._ended.append(link.totals())
         self._rates.forget(key)
         del self._users[key]
         for mine in [mine for mine in self._writers if mine[0] == key]:
@@ -492,7 +495,7 @@ class Plant:
 
     def totals(self) -> str:
         """What was done, for the last line."""
-        links = [*self._ended, *(link.counters.snapshot() for link in self.links.values())]
+        links = [*self._ended, *(link.totals() for link in self.links.values())]
 
         def total(name: str) -> int:
             return sum(counters[name] for counters in links)

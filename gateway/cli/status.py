@@ -92,7 +92,9 @@ def _state_dir(file: Path | None, given: Path | None) -> Path:
         print(error, file=sys.stderr)
         usual = file.parent / DEFAULT_STATE_DIR
         print(f"{file} has mistakes, so it does not tell where the gateway keeps its state; ", end="", file=sys.stderr)
-        if (usual / SOCKET_NAME).exists():  # the one that runs has read a better file, and this is when one wants to know
+        if (
+            usual / SOCKET_NAME
+        ).exists():  # the one that runs has read a better file, and this is when one wants to know
             print(f"asking the one of {usual}", file=sys.stderr)
             return usual
         print("ask the one that runs with --state-dir DIR", file=sys.stderr)

@@ -18,6 +18,7 @@ Frame = tuple[int, int, bytes]
 """Transaction id, unit id, PDU."""
 
 _HEADER = struct.Struct(">HHHB")
+_read_header = _HEADER.unpack_from
 TAIL: Final = struct.Struct(">HHB")
 """The header behind the transaction id: protocol id, length, unit id."""
 PROTOCOL_AND_LENGTH: Final = struct.Struct(">HH")
@@ -63,6 +64,10 @@ class Receiver:
         """All frames that are whole now, oldest first. Raises BrokenStream (with those before it); feed no more."""
         if self._rest:
             data = self._rest + data
+        elif len(data) > LENGTH_SEEN_SIZE + 1:  # one whole frame in one read: nearly always
+            tid, protocol, length, unit_id = _read_header(data)
+            if not protocol and length == len(data) - 6 and length <= MAX_LENGTH:
+                return [(tid, unit_id, data[7:])]
         frames: list[Frame] = []
         start, end = 0, len(data)
         while end - start >= LENGTH_SEEN_SIZE:

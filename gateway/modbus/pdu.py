@@ -24,6 +24,16 @@ def read_request(table: spec.Table, first: int, count: int) -> bytes:
     return _READ.pack(table.read_function, first, count)
 
 
+def expected(request: bytes) -> tuple[bytes, int]:
+    """How the data of a read begin (function, byte count), and the size of the whole answer; of others b"" and 0."""
+    function = request[0]
+    if len(request) != 5 or function not in spec.TABLE_BY_READ_FUNCTION:
+        return b"", 0
+    count = request[3] << 8 | request[4]
+    size = 2 * count if function in _READS_REGISTERS else (count + 7) >> 3
+    return (bytes((function, size)), size + 2) if size <= 0xFF else (b"", 0)
+
+
 def fault(request: bytes, answer: bytes) -> str | None:
     """Why `answer` cannot belong to `request`, or None. An exception response of the same function belongs.
 
@@ -35,9 +45,9 @@ def fault(request: bytes, answer: bytes) -> str | None:
             return f"function {answer[0]:02X} answered to {function:02X}"
         return None if len(answer) == 2 else f"an exception response of {len(answer)} bytes"
     if function in _READS_REGISTERS:
-        expected = 2 * (request[3] << 8 | request[4])
+        size = 2 * (request[3] << 8 | request[4])
     elif function in _READS_BITS:
-        expected = ((request[3] << 8 | request[4]) + 7) >> 3
+        size = ((request[3] << 8 | request[4]) + 7) >> 3
     elif function in _ECHO_SIZES:
         echo = answer if len(request) == len(answer) else answer[:5]
         if len(answer) != _ECHO_SIZES[function] or echo != request[: len(echo)]:
@@ -45,6 +55,6 @@ def fault(request: bytes, answer: bytes) -> str | None:
         return None
     else:
         return None
-    if len(answer) != expected + 2 or answer[1] != expected:
-        return f"{len(answer) - 2} bytes of data (byte count {answer[1] if len(answer) > 1 else 0}), not {expected}"
+    if len(answer) != size + 2 or answer[1] != size:
+        return f"{len(answer) - 2} bytes of data (byte count {answer[1] if len(answer) > 1 else 0}), not {size}"
     return None

@@ -98,12 +98,12 @@ class Keeper:
             link.failed("the device closed the connection")
             return MAX_RETRY_S
         link.connected(carrier)
-        answers = link.counters.answers
+        answers = link.answers
         if self.at and self.prefer_first:
             await self._until_ended_or_first_is_back()
         else:
             await link.ended.wait()
-        self._link_worked = link.counters.answers > answers
+        self._link_worked = link.answers > answers
         if not link.redials:
             link.counters.losses += 1
         return MAX_RETRY_S

@@ -22,17 +22,16 @@ MAX_ASKED = 1024
 class Queues:
     """What waits on one link."""
 
-    __slots__ = ("_asks", "_poll_had_its_turn", "_polls", "_writes", "_writes_in_row")
+    __slots__ = ("_asks", "_poll_had_its_turn", "_polls", "_writes", "_writes_in_row", "size")
 
     def __init__(self) -> None:
+        self.size = 0
+        """How many wait."""
         self._writes: deque[Request] = deque()
         self._asks: deque[Request] = deque()
         self._polls: deque[Request] = deque()
         self._writes_in_row = 0
         self._poll_had_its_turn = False
-
-    def __len__(self) -> int:
-        return len(self._writes) + len(self._asks) + len(self._polls)
 
     def __iter__(self) -> Iterator[Request]:
         yield from self._writes
@@ -45,24 +44,27 @@ class Queues:
             if len(self._polls) >= MAX_POLLS:
                 return False
             self._polls.append(request)
-            return True
-        if len(self._writes) + len(self._asks) >= MAX_ASKED:
+        elif self.size - len(self._polls) >= MAX_ASKED:
             return False
-        (self._writes if request.priority == Priority.WRITE else self._asks).append(request)
+        else:
+            (self._writes if request.priority == Priority.WRITE else self._asks).append(request)
+        self.size += 1
         return True
 
     def pop(self) -> Request:
         """The next one; IndexError when nothing waits."""
-        others = self._asks or self._polls
-        if self._writes and (self._writes_in_row < DUTY or not others):
+        writes, asks, polls = self._writes, self._asks, self._polls
+        if writes and (self._writes_in_row < DUTY or not (asks or polls)):
+            request = writes.popleft()
             self._writes_in_row += 1
-            return self._writes.popleft()
-        self._writes_in_row = 0
-        if self._asks and (not self._polls or self._poll_had_its_turn):
-            self._poll_had_its_turn = False
-            return self._asks.popleft()
-        self._poll_had_its_turn = True
-        return self._polls.popleft()
+        elif asks and (not polls or self._poll_had_its_turn):
+            request = asks.popleft()
+            self._writes_in_row, self._poll_had_its_turn = 0, False
+        else:
+            request = polls.popleft()
+            self._writes_in_row, self._poll_had_its_turn = 0, True
+        self.size -= 1
+        return request
 
     def take(self, unit_id: int) -> list[Request]:
         """Remove and return everything that waits for this unit, in the order it would have gone."""
@@ -74,4 +76,5 @@ class Queues:
                 left = [request for request in queue if request.unit_id != unit_id]
                 queue.clear()
                 queue.extend(left)
+        self.size -= len(taken)
         return taken

@@ -491,6 +491,21 @@ async def test_a_client_with_too_many_requests_without_an_answer_is_not_read_unt
 
 
 @in_loop
+async def test_a_client_that_is_not_read_is_read_again_when_any_unit_has_answered() -> None:
+    slow, other = Slow(), Slow()
+    client = Client(make_server({SLOW: slow, OTHER: other}))
+    pdus = [b"\x01" + number.to_bytes(2, "big") for number in range(MAX_WAITING)]
+    client.send(adu(1, OTHER, b"\x01a"), *(adu(number, SLOW, pdu) for number, pdu in enumerate(pdus)))
+    assert len(slow.asked) == MAX_WAITING - 1
+    assert not client.wire.reading
+
+    other.settle(b"\x01a")
+    assert await client.take() == adu(1, OTHER, reply(b"\x01a"))
+    assert len(slow.asked) == MAX_WAITING
+    assert client.wire.reading
+
+
+@in_loop
 async def test_a_client_that_waits_for_an_answer_is_not_idle() -> None:
     clock = [100.0]
     slow = Slow()

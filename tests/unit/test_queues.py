@@ -13,7 +13,7 @@ def put(queues: Queues, priority: Priority, count: int, unit: int = 1) -> None:
 
 def order(queues: Queues) -> str:
     letters = {Priority.WRITE: "W", Priority.ASK: "A", Priority.POLL: "p"}
-    return "".join(letters[queues.pop().priority] for _ in range(len(queues)))
+    return "".join(letters[queues.pop().priority] for _ in range(queues.size))
 
 
 def test_writes_go_ahead_of_everything_that_waited_before_them() -> None:
