@@ -203,6 +203,9 @@ class Plant:
 
     def _put_initial(self, own_before: dict[int, dict[Table, list[tuple[int, int]]]]) -> None:
         """`initial` counts for registers that are newly ours."""
+        for unit_id, before in own_before.items():
+            now = self.banks[unit_id].own_ranges() if unit_id in self.banks else {}
+            self._sendings.keep(unit_id, before, now)
         for unit_id, plan in self.blueprint.units.items():
             before = own_before.get(unit_id, {})
             bank = self.banks[unit_id]

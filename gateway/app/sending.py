@@ -102,6 +102,12 @@ class Sendings:
         """What of a unit's own registers has a value."""
         return self._written.setdefault(unit_id, Written())
 
+    def keep(self, unit_id: int, *ranges: Mapping[Table, list[tuple[int, int]]]) -> None:
+        """What of a unit has been given a value keeps it only where it was ours before and is now."""
+        if (written := self._written.get(unit_id)) is not None:
+            for each in ranges:
+                written.keep(each)
+
     def hook(self, unit_id: int, blueprint: Blueprint) -> Hook | None:
         """Who wants to hear of clients' writes to this unit; None: nobody."""
         pushed = any(

@@ -14,7 +14,6 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from gateway.modbus import spec
 from gateway.polling.rates import Measured
 
 log = logging.getLogger(__name__)
@@ -23,10 +22,6 @@ STATUS_REGISTERS = 8
 _STATUS = struct.Struct(">HHHHII")
 _MOST = 0xFFFF
 """A status register stops here: `never, or more`."""
-
-UNREACHED_TO_DOWN = 3
-"""Exceptions 0B in a row (a bridge says that the device behind it is silent) that show the device down, as so many
-time-outs do on a link of ours."""
 
 
 class State(enum.IntEnum):
@@ -110,15 +105,13 @@ class Device:
         self._link = link
         self._on_change = on_change
         self._told_stale = False
-        self._told_unreached = False
-        self._unreached_in_row = 0
         self._next_probe = 0
         self.state = State.WAITING if link is not None else State.DISABLED
 
     def good(self) -> None:
         """A request was answered with data."""
         self.good_requests += 1
-        self.failures_in_row = self._unreached_in_row = 0
+        self.failures_in_row = 0
         if self.state is not State.GOOD:
             self.review()
         self.is_plain = self.state is State.GOOD
@@ -131,9 +124,6 @@ class Device:
         self.last_error = error
         if code:
             self.last_exception = code
-            self._unreached_in_row = self._unreached_in_row + 1 if code == spec.GATEWAY_TARGET_FAILED else 0
-            if self._unreached_in_row == UNREACHED_TO_DOWN or self._told_unreached:
-                self.review()
 
     def expired(self) -> None:
         """A block has grown too old; of a device that never answered this is said here, for its state stays waiting."""
@@ -163,7 +153,6 @@ class Device:
 
     def review(self, *, told: bool = False) -> None:
         """Work out the state anew: a block, or the link, has changed. `told`: the log has the cause already."""
-        self._tell_unreached()
         state = self._state()
         if state is self.state:
             return
@@ -180,22 +169,12 @@ class Device:
             log.debug("device %s: %s", self.name, state.name.lower())
         self._on_change()
 
-    def _tell_unreached(self) -> None:
-        """Once when a bridge says that the device does not answer, and once when it does again."""
-        unreached = self._unreached_in_row >= UNREACHED_TO_DOWN
-        if unreached and not self._told_unreached:
-            self._told_unreached = True
-            log.warning("device %s: down (%s)", self.name, self.last_error)
-        elif not unreached and self._told_unreached:
-            self._told_unreached = False
-            log.info("device %s: answers again", self.name)
-
     def _state(self) -> State:
         if self._link is None:
             return State.DISABLED
         if not self._link.up:
             return State.WAITING if self._link.trouble == CONNECTING else State.DOWN
-        if self._unreached_in_row >= UNREACHED_TO_DOWN or self._link.silent(self.unit_id):
+        if self._link.silent(self.unit_id):
             return State.DOWN
         if not self.good_requests:
             return State.WAITING

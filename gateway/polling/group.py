@@ -13,6 +13,7 @@ asked again after FIRST_RECHECK_S, doubling; and what was parted is joined again
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -37,6 +38,8 @@ FIRST_RECHECK_S = 10.0
 """The first time, if it was good before; doubling to RECHECK_S."""
 RECHECKS = 16
 """Of one block in RECHECK_S; if more is refused, each waits its turn: the cost stays bounded."""
+CATCH_UP_S = 60.0
+"""What is refused is asked again after a connection was made anew, at most so often."""
 MAX_PACE_S = 1.0
 """Between two questions to learn from, at most."""
 MAX_MISSES = 2
@@ -86,6 +89,7 @@ class Group:
         self._parts: dict[Job, Part] = {}
         self._stretches: dict[Job, Stretch] = {}
         self._holes: dict[Part, _Hole] = {}
+        self._caught_up_s = -math.inf
         self._pauses: dict[int, tuple[float, float]] = {}
         """By first address of what is no longer refused: (its last pause, when it was read again)."""
         self._trial: tuple[Job, list[Part]] | None = None
@@ -194,6 +198,13 @@ class Group:
             self.device.expired()
 
     def catch_up(self) -> None:
+        now_s = self._freshness.clock()
+        if self._holes and now_s - self._caught_up_s >= CATCH_UP_S:
+            # A device that is connected to anew may have another program: what it refused is tried again.
+            self._caught_up_s = now_s
+            for hole in self._holes.values():
+                hole.next_try_s = min(hole.next_try_s, now_s)
+            self._schedule()
         for job in tuple(self.jobs):
             if job.turn is not None and not job.is_good:
                 job.poke()

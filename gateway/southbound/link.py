@@ -339,7 +339,7 @@ class Link:
         waiting, pending, in_flight = self._waiting, self._pending, self._in_flight
         if not waiting.size or len(pending) >= in_flight or self._carrier is None or self._held:
             return
-        if self._quiet_until_s and (now_s := self._scheduler.time()) < self._quiet_until_s:
+        if self._quiet_until_s and self._scheduler.time() < self._quiet_until_s:
             if self._quiet_timer is None:
                 self._quiet_timer = self._scheduler.call_at(self._quiet_until_s, self._quiet_is_over)
             return
@@ -430,11 +430,8 @@ class Link:
                 self._give_up(request)
                 continue
             del pending[request.tid]
-            if len(pdu) != request.size or not pdu.startswith(request.head):
-                why = fault(request.pdu, pdu)
-            else:
-                why = None  # data, as asked for
-            if why is not None:
+            is_data = len(pdu) == request.size and pdu.startswith(request.head)
+            if not is_data and (why := fault(request.pdu, pdu)) is not None:
                 self.counters.malformed += 1
                 self._finish(request, None, MalformedResponse(f"unit {unit_id}: {why}"))
                 self.broken(f"unit {unit_id}: {why}")

@@ -84,6 +84,9 @@ class Writer:
         if write.key is not None and (waiting := self._by_key.get(write.key)) is not None:
             waiting.replaced.append(waiting.write)
             waiting.write = write
+            if self._waiting[-1] is not waiting:  # what came between must not undo it: it goes behind
+                self._waiting.remove(waiting)
+                self._waiting.append(waiting)
             return
         if len(self._waiting) >= MAX_WAITING:
             write.done(None, LinkBusy(f"{MAX_WAITING} writes are waiting"))

@@ -8,7 +8,7 @@ ours that were not written since the start, and copies of a device's that are to
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from gateway import clock
@@ -56,6 +56,14 @@ class Written:
         marks = self._marks.get(table)
         if marks is not None:
             marks[first : first + count] = bytes(count)
+
+    def keep(self, ranges: Mapping[Table, Iterable[tuple[int, int]]]) -> None:
+        """Nothing outside of these (first, stop) ranges has a value any more."""
+        for table, marks in self._marks.items():
+            kept = bytearray(ADDRESSES)
+            for first, stop in ranges.get(table, ()):
+                kept[first:stop] = marks[first:stop]
+            self._marks[table] = kept
 
     def missing(self, table: Table, first: int, stop: int) -> bool:
         """Whether something in this range was not written."""
@@ -179,7 +187,7 @@ class Push(_Outlet):
         """The device can be reached again, or not: what could not be sent is sent as it is now."""
         if up and self.trouble:
             self._retry_s = 0.0
-            if not self.is_out and not self.closed and self._is_ready():
+            if not self.is_out and self._is_ready():
                 self._send(self._value())
 
     def close(self) -> None:
@@ -203,7 +211,7 @@ class Push(_Outlet):
             self._send_changed()
 
     def _send_changed(self) -> None:
-        if not self.closed and self._is_ready() and (value := self._value()) != self._sent:
+        if self._is_ready() and (value := self._value()) != self._sent:
             self._send(value)
 
     def _send(self, value: bytes) -> None:
@@ -215,6 +223,8 @@ class Push(_Outlet):
 
     def _is_ready(self) -> bool:
         """Whether every source has a value that counts."""
+        if self.closed:
+            return False
         spans = self._bank.spans_in(self.table, self.first, self.stop - self.first)
         if any(span.code or span.stale for span in spans):
             return False

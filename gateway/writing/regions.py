@@ -83,7 +83,7 @@ class TagRegion:
         set_(self, "count", 1 if is_bit else _width(self.tag, self.as_))
         set_(self, "kind", _kind(self.tag, self.as_, is_bit=is_bit))
         set_(self, "convert", converter(self.tag, self.as_, self.limits, is_bit=is_bit))
-        set_(self, "passes_masks", not is_bit and _passes_masks(self.tag, self.as_, self.limits))
+        set_(self, "passes_masks", _passes_masks(self.tag, self.as_, self.limits))
 
     @property
     def stop(self) -> int:

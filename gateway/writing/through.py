@@ -21,13 +21,15 @@ from gateway.writing.destination import Destination
 from gateway.writing.regions import BITS, Kind, RawRegion, Region, TagRegion
 from gateway.writing.requests import mask_steps, write_coils, write_registers
 
-_HEAD = struct.Struct(">HHB")
-_PAIR = struct.Struct(">HH")
+_head = struct.Struct(">HHB").unpack_from
+_pair = struct.Struct(">HH").unpack_from
 _MASK = struct.Struct(">HHH")
 _READ_WRITE = struct.Struct(">HHHHB")
 _COIL_VALUES = {b"\xff\x00": b"\1", b"\x00\x00": b"\0"}
 _WORD: Final = 0xFFFF
 _REGISTER_BITS: Final = 16
+_BEYOND: Final = 1 << 17
+"""After every address and every stop that a request can name."""
 
 _MOST = {Kind.REGISTERS: spec.MAX_WRITE_REGISTERS, Kind.COIL: spec.MAX_WRITE_BITS}
 
@@ -69,14 +71,13 @@ class _Area:
                 entries.append(by_register[region.first])
             by_register[region.first].bits[region.bit] = region
         self.entries = sorted(entries, key=lambda entry: entry.first)
-        self._firsts = [entry.first for entry in self.entries]
+        self._firsts = [*(entry.first for entry in self.entries), _BEYOND]
         self._stops = [entry.stop for entry in self.entries]
         self._read_only = sorted((first, first + count) for first, count in read_only)
 
     def touches(self, first: int, stop: int) -> bool:
         """Whether something in this range goes to a device."""
-        index = bisect_right(self._stops, first)
-        return index < len(self._firsts) and self._firsts[index] < stop
+        return self._firsts[bisect_right(self._stops, first)] < stop
 
     def covering(self, first: int, stop: int) -> list[_Entry]:
         """The entries that fill the range: whole ones, or one raw copy. Refused(02) if they do not."""
@@ -150,7 +151,7 @@ class Through:
             return False
         if len(request) < 5:
             return False
-        first, count = _PAIR.unpack_from(request, 1)
+        first, count = _pair(request, 1)
         many = function in (spec.WRITE_MULTIPLE_COILS, spec.WRITE_MULTIPLE_REGISTERS)
         return area.touches(first, first + (count if many else 1))
 
@@ -160,7 +161,7 @@ class Through:
         """Function 05 (6.5)."""
         if len(request) != 5:
             raise Refused(spec.ILLEGAL_VALUE)
-        (first, _) = _PAIR.unpack_from(request, 1)
+        (first, _) = _pair(request, 1)
         if not self._coils.touches(first, first + 1):
             return self._own[spec.WRITE_SINGLE_COIL](request)
         data = _COIL_VALUES.get(request[3:5])
@@ -172,7 +173,7 @@ class Through:
         """Function 06 (6.6)."""
         if len(request) != 5:
             raise Refused(spec.ILLEGAL_VALUE)
-        (first, _) = _PAIR.unpack_from(request, 1)
+        (first, _) = _pair(request, 1)
         if not self._holding.touches(first, first + 1):
             return self._own[spec.WRITE_SINGLE_REGISTER](request)
         return self._write(self._holding, first, 1, request[3:5], request, lambda: request)
@@ -181,7 +182,7 @@ class Through:
         """Function 15 (6.11)."""
         if len(request) < 7:
             raise Refused(spec.ILLEGAL_VALUE)
-        first, count, size = _HEAD.unpack_from(request, 1)
+        first, count, size = _head(request, 1)
         if not self._coils.touches(first, first + count):
             return self._own[spec.WRITE_MULTIPLE_COILS](request)
         if not 1 <= count <= spec.MAX_WRITE_BITS or not size == len(request) - 6 == (count + 7) >> 3:
@@ -192,7 +193,7 @@ class Through:
         """Function 16 (6.12)."""
         if len(request) < 8:
             raise Refused(spec.ILLEGAL_VALUE)
-        first, count, size = _HEAD.unpack_from(request, 1)
+        first, count, size = _head(request, 1)
         if not self._holding.touches(first, first + count):
             return self._own[spec.WRITE_MULTIPLE_REGISTERS](request)
         if not 1 <= count <= spec.MAX_WRITE_REGISTERS or not size == len(request) - 6 == 2 * count:

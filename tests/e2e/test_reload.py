@@ -73,7 +73,8 @@ def test_a_changed_device_restarts_and_everything_else_lives_on(tmp_path: Path) 
             assert after["failed_requests"] == 0
             assert a.connections == 1, "its connection was not touched"
             assert b.connections == 1, "nor that of the device whose tag changed"
-            assert wire.ask(bytes.fromhex("0400070001")) == bytes.fromhex("04020001"), "generation"
+            generation = bytes.fromhex("04020001")
+            wait_until(lambda: wire.ask(bytes.fromhex("0400070001")) == generation, 2.0, "the generation")
 
 
 def test_a_wrong_file_changes_nothing_and_says_why(tmp_path: Path) -> None:

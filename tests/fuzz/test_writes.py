@@ -72,7 +72,9 @@ def width_of(draw: st.DrawFn, kind: str) -> int:
 def layouts(draw: st.DrawFn, table: Table) -> list[Cell]:
     """Cells side by side; at the devices mostly, too, sometimes the other way round."""
     tags = [*REGISTER_TAGS, "bits"] if table is H else ["coil", "bit", "register"]
-    kinds = draw(st.lists(st.sampled_from(["own", "closed", "raw", *tags, *tags]), min_size=3, max_size=12))
+    alike = [["plain", "swapped", "float"], ["bits"]] if table is H else [["coil"], ["bit"], ["register"]]
+    palette = draw(st.sampled_from([["own", "closed", "raw", *tags, *tags], *alike]))
+    kinds = draw(st.lists(st.sampled_from(palette), min_size=3, max_size=12))
     tidy = draw(st.booleans())
     devices = st.just(0) if tidy else st.sampled_from([0, 0, 0, 1])
     gaps = st.just(0) if tidy else st.sampled_from([0, 0, 0, 1])

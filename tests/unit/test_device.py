@@ -8,8 +8,6 @@ import weakref
 from fractions import Fraction
 from pathlib import Path
 
-import pytest
-
 from gateway.config.load import load
 from gateway.modbus.spec import Table
 from gateway.polling.assemble import job_keys
@@ -69,25 +67,6 @@ def test_a_probe_of_a_refused_block_learns_from_the_answer() -> None:
     plant.run(3)
     assert plant.read(7) == [1007]
     assert len(plant.link.take()) >= 3
-
-
-def test_0b_three_times_in_a_row_is_down_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    plant = Polled(0, 10, stale_s=100.0)
-    plant.run(3)
-    plant.plc.refuse_all = 0x0B
-    plant.run(1.5)
-    assert plant.device.state is State.GOOD
-    plant.run(5)
-    assert plant.device.state is State.DOWN
-    assert plant.read(0) == [1000]
-    plant.plc.refuse_all = 0
-    plant.run(2)
-    assert plant.device.state is State.GOOD
-    assert [record.getMessage() for record in caplog.records] == [
-        "device press: down (refused with 0B gateway target device failed to respond)",
-        "device press: answers again",
-    ]
 
 
 def test_the_snapshot_tells_all_of_a_device_in_plain_values() -> None:

@@ -133,9 +133,15 @@ def test_the_latest_of_one_key_replaces_those_that_wait_and_all_get_its_outcome(
     case.write("other", bytes.fromhex("0600090009"))
     case.write("new", THREE, key="k")
     assert case.answer(ONE) == ONE
+    assert case.answer(None, LinkDown("x"), sent=False) == bytes.fromhex("0600090009"), (
+        "what came between keeps its place"
+    )
     assert case.answer(b"\x86\x03") == THREE
-    assert case.told == [("first", ONE), ("old", b"\x86\x03"), ("new", b"\x86\x03")]
-    assert case.answer(None, LinkDown("x"), sent=False) == bytes.fromhex("0600090009")
+    assert [told for told in case.told if told[0] != "other"] == [
+        ("first", ONE),
+        ("old", b"\x86\x03"),
+        ("new", b"\x86\x03"),
+    ]
 
 
 def test_a_write_whose_client_left_before_it_was_begun_is_not_sent() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
+from gateway.config.load import load
 from gateway.modbus.spec import Table
 from gateway.values import TYPES, Sentinel, Tag
 from gateway.writing.destination import Destination
-from gateway.writing.regions import Kind, TagRegion, converter
+from gateway.writing.regions import Kind, RawRegion, TagRegion, converter, regions
 
 TENTH = Fraction("0.1")
 PERCENT = (Fraction(0), Fraction(100))
@@ -184,3 +186,44 @@ def test_the_bit_of_a_register_with_exchanged_bytes_is_in_the_other_byte() -> No
 )
 def test_a_mask_passes_where_the_register_is_the_same_there(one: Tag, more: dict[str, object], passes: bool) -> None:
     assert region(one, **more).passes_masks is passes
+
+
+PLANT = """
+units: {1: {holding: 1000}}
+devices:
+  press:
+    url: tcp://127.0.0.1:502
+    order: CDAB
+    poll:
+      - {read: holding:0..9, to: holding:100, write: through, latest_only: true, verify: 2s}
+      - {read: holding:20..29, to: holding:120}
+      - {read: coils:5..6, to: 2/coils:0, write: through}
+    tags:
+      level: {at: holding:50, type: float32, scale: 0.1, write: true, range: [0, 100], verify: 1s, to: holding:200}
+      closed: {at: holding:52, type: int16, to: holding:210}
+      lamp: {at: holding:53.4, type: bool, write: true, latest_only: true, to: 2/coils:9}
+      copy: {at: holding:54, type: int32, as: raw, write: true, to: holding:220}
+"""
+
+
+def test_regions_are_what_the_file_opens_for_writing(tmp_path: Path) -> None:
+    path = tmp_path / "plant.yaml"
+    path.write_text(PLANT, encoding="utf-8")
+    press = Destination("press", lambda write: None)
+    found = regions(load(path), "press", press)
+    assert set(found) == {1, 2}
+    raw, level, copy = found[1]
+    assert isinstance(raw, RawRegion)
+    assert (raw.table, raw.first, raw.count, raw.device_first) == (Table.HOLDING, 100, 10, 0)
+    assert (raw.latest_only, raw.hold_s) == (True, 2.0)
+    assert isinstance(level, TagRegion)
+    assert (level.first, level.count, level.tag.first, level.hold_s) == (200, 2, 50, 1.0)
+    assert level.convert(bytes.fromhex(f32(100))) == bytes.fromhex("0000447a")
+    assert level.convert(bytes.fromhex(f32(101))) is None
+    assert isinstance(copy, TagRegion)
+    assert copy.convert(b"\1\2\3\4") == b"\1\2\3\4"
+    coils, lamp = found[2]
+    assert (coils.table, coils.first, coils.count) == (Table.COILS, 0, 2)
+    assert isinstance(lamp, TagRegion)
+    assert (lamp.first, lamp.bit, lamp.tag.bit, lamp.latest_only, lamp.kind) == (9, None, 4, True, Kind.BIT)
+    assert all(region.destination is press for some in found.values() for region in some)
