@@ -57,6 +57,7 @@ def check(
 def _summary(config: Config) -> dict[str, Any]:
     """What the plant comes to, as plain data."""
     from gateway.app import build
+    from gateway.config.model import Route
     from gateway.polling.assemble import plan_device
 
     devices = {}
@@ -68,6 +69,9 @@ def _summary(config: Config) -> dict[str, Any]:
             "unit": device.unit,
             "polls": len(device.poll),
             "tags": len(device.tags),
+            "writable": sum(poll.write is not None for poll in device.poll)
+            + sum(t.write for t in device.tags.values()),
+            "pushes": len(device.push) + (device.watchdog is not None),
             "intervals_s": sorted({block.every_s for block in blocks}),
             "requests": len(blocks),
             "requests_per_s": round(sum(1 / block.every_s for block in blocks), 3),
@@ -76,7 +80,23 @@ def _summary(config: Config) -> dict[str, Any]:
         unit_id: {table: [f"{first}..{stop - 1}" for first, stop in ranges] for table, ranges in bank.ranges().items()}
         for unit_id, bank in build(config).plant.banks.items()
     }
-    return {"listen": [str(url) for url in config.server.listen], "units": units, "devices": devices}
+    routes = {
+        str(ids): {
+            "forward": route.forward,
+            "to_unit": route.to_unit,
+            "read_only": route.read_only,
+            "functions": route.functions,
+            "cache_s": route.cache_s,
+        }
+        for ids, route in config.sections.items()
+        if isinstance(route, Route)
+    }
+    return {
+        "listen": [str(url) for url in config.server.listen],
+        "units": units,
+        "forwarded": routes,
+        "devices": devices,
+    }
 
 
 def _tags(config: Config) -> Iterator[dict[str, Any]]:
@@ -118,11 +138,22 @@ def _print(config: Config, summary: dict[str, Any], *, with_tags: bool) -> None:
         ranges = (", ".join(tables[word]) or "-" for word in ("coils", "discrete", "holding", "input"))
         units.add_row(str(unit_id), *ranges)
     console.print(units)
-    devices = table("devices", "device", "link", "unit", "polls", "tags", "every", "requests", "a second")
+    if summary["forwarded"]:
+        forwarded = table("forwarded units", "unit", "to", "as unit", "passes", "cache")
+        for ids, route in summary["forwarded"].items():
+            codes = ", ".join(map(str, route["functions"])) if route["functions"] else "every function"
+            passes = "reads" if route["read_only"] and not route["functions"] else codes
+            cache = format_duration(route["cache_s"]) if route["cache_s"] else "-"
+            to_unit = "-" if route["to_unit"] is None else str(route["to_unit"])
+            forwarded.add_row(ids, route["forward"], to_unit, passes, cache)
+        console.print(forwarded)
+    names = ("device", "link", "unit", "polls", "tags", "writable", "sent", "every", "requests", "a second")
+    devices = table("devices", *names)
     for name, device in summary["devices"].items():
         every = ", ".join(format_duration(interval_s) for interval_s in device["intervals_s"])
         rate = f"{device['requests_per_s']:g}" if device["enabled"] else "disabled"
-        columns = (device["link"], device["unit"], device["polls"], device["tags"], every, device["requests"], rate)
+        counts = (device[key] for key in ("unit", "polls", "tags", "writable", "pushes"))
+        columns = (device["link"], *counts, every, device["requests"], rate)
         devices.add_row(name, *(str(column) for column in columns))
     console.print(devices)
     if with_tags:

@@ -46,7 +46,7 @@ def simulate(
     except ConfigError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(EXIT_CONFIG) from None
-    if not any(device.enabled for device in config.devices.values()):
+    if not any(device.enabled for device in config.devices.values()) and not config.routes:
         print(f"{file}: there is no device to simulate", file=sys.stderr)
         raise typer.Exit(EXIT_CONFIG)
     try:
@@ -66,13 +66,16 @@ async def _serve(config: Config, host: str, base_port: int) -> None:
     stop = asyncio.Event()
     with stopped_by_signals(stop):
         names = [name for name, device in config.devices.items() if device.enabled]
-        servers = simulated(config, names)
+        links = {route.forward for route in config.routes.values() if route.forward in config.links}
+        servers = simulated(config, names, links=sorted(links))
         try:
             for offset, server in enumerate(servers.values()):
                 await _start(server, host, base_port + offset if base_port else 0)
             for name in names:
                 url = ListenUrl(host, servers[config.link_key(name)].port)
                 print(f"{name}: {url} unit {config.devices[name].unit}", flush=True)
+            for link in sorted(links):
+                print(f"link {link}: {ListenUrl(host, servers[link].port)}", flush=True)
             await stop.wait()
         finally:
             for server in servers.values():

@@ -11,12 +11,16 @@ from tests.support.oneshot import gateway
 
 PLANT = """\
 server: {listen: ["tcp://127.0.0.1:5020", "tcp://[::1]:5021"], status: 1/input:100}
-units: {1: {holding: 0..99, input: 0..199}, 7: {coils: [0..9, 20..29]}}
+units:
+  1: {holding: 0..99, input: 0..199}
+  7: {coils: [0..9, 20..29]}
+  8: {forward: press, functions: [3, 4], cache: 200ms}
 devices:
   press:
     url: tcp://192.168.1.10
     unit: 3
-    poll: [{read: holding:0..9, to: holding:0, every: 500ms}]
+    poll: [{read: holding:0..9, to: holding:0, every: 500ms, write: through}]
+    watchdog: {write: holding:99}
     tags:
       pressure: {at: holding:60, type: float32, order: CDAB, unit: bar, every: 2s, to: input:0}
       "[red]level": {at: 40021, type: int16, as: float32, to: 1/input:10, description: Tank 3}
@@ -45,7 +49,9 @@ def test_a_good_plant_is_summed_up(tmp_path: Path) -> None:
     assert "listens on tcp://127.0.0.1:5020, tcp://[::1]:5021" in output
     assert row(output, "1") == ["1", "-", "-", "0..99", "0..199"]
     assert row(output, "7") == ["7", "0..9, 20..29", "-", "-", "-"]
-    assert row(output, "press")[:6] == ["press", "tcp://192.168.1.10:502", "3", "1", "2", "500ms, 1s, 2s"]
+    assert row(output, "press")[:5] == ["press", "tcp://192.168.1.10:502", "3", "1", "2"]
+    assert row(output, "press")[5:8] == ["1", "1", "500ms, 1s, 2s"]
+    assert row(output, "8") == ["8", "press", "-", "3, 4", "200ms"]
     assert row(output, "away")[-1] == "disabled"
     assert "pressure" not in output
 
@@ -119,6 +125,7 @@ def test_help_has_two_examples_and_the_exit_codes(command: tuple[str, ...]) -> N
     [
         ((), "Usage: gateway"),
         (("--simulate",), "--config plant.yaml"),
+        (("--watch",), "--config plant.yaml"),
         (("--config", "x.yaml", "check", "x.yaml"), "do not go with `check`"),
         (("--config", "x.yaml", "--log-format", "xml"), "text nor json"),
         (("chek", "x.yaml"), "chek"),
