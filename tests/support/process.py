@@ -123,8 +123,11 @@ class Running:
 
 
 @contextmanager
-def running(yaml: str, directory: Path, *arguments: str, listeners: int = 1) -> Iterator[Running]:
-    """`gateway --config FILE` with `yaml` in FILE, listening; stopped at the end, which must be orderly."""
+def running(yaml: str, directory: Path, *arguments: str, listeners: int = 1, ends_with: int = 0) -> Iterator[Running]:
+    """`gateway --config FILE` with `yaml` in FILE, listening; stopped at the end, which must be orderly.
+
+    `ends_with`: the exit code, of a test that ends it itself (negative: the signal).
+    """
     path = directory / "plant.yaml"
     path.write_text(yaml, encoding="utf-8")
     command = Running([sys.executable, "-m", "gateway", "--config", str(path), *arguments], directory, listeners)
@@ -133,7 +136,7 @@ def running(yaml: str, directory: Path, *arguments: str, listeners: int = 1) -> 
         command.wait_for_start()
         yield command
         code = command.stop()
-        assert code == 0, f"exit code {code} on SIGTERM{command.told()}"
+        assert code == ends_with, f"exit code {code} on SIGTERM{command.told()}"
         assert not command.search("Traceback"), f"a traceback in the log{command.told()}"
     finally:
         alive.remove(command)
