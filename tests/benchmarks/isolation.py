@@ -80,10 +80,11 @@ def count(farm: Farm, seconds: float, period_s: float) -> list[Seen]:
 
 def play(scene: Scene, program: Path, cores: harness.Cores, directory: Path, args: argparse.Namespace) -> list[Window]:
     """All windows of a scene. Raises CannotRun."""
-    period_s, listen = args.period / 1000, harness.free_port()
+    period_s = args.period / 1000
     ports, units = (1, DEVICES) if scene.shared else (DEVICES, 1)
     config = directory / f"{scene.name}.yaml"
     with farms.running(program, cores.client, ports=ports, units=units, delay_us=args.delay) as farm:
+        listen = harness.free_port()
         config.write_text(config_of(scene, farm.ports, listen, args))
         command = harness.gateway_command(config)
         with harness.running(command, listen, cores.server, directory / f"{scene.name}.log") as gateway:

@@ -139,13 +139,13 @@ def measure(args: argparse.Namespace) -> tuple[list[Run], list[Run]]:
         say("only one core: gateway, client and devices share it, and the figures tell little")
     harness.raise_file_limit()
     harness.pin_to(cores.client)
-    listen = harness.free_port()
     quiet: list[Run] = []
     reloads: list[Run] = []
     with harness.temporary_directory() as directory:
         program = harness.compile_c("device_farm", directory)
         config = directory / "plant.yaml"
         with farms.running(program, cores.client, ports=args.devices, units=UNITS) as farm:
+            listen = harness.free_port()  # now: the farm has taken its thousand
             config.write_text(plant(farm.ports, 1, listen, args))
             command = harness.gateway_command(config)
             with harness.running(command, listen, cores.server, directory / "log") as gateway:
