@@ -73,6 +73,19 @@ class Unit(Protocol):
         ...
 
 
+class Timer(Protocol):
+    """What a scheduler gives back."""
+
+    def cancel(self) -> None: ...
+
+
+class Scheduler(Protocol):
+    """What of an asyncio loop is needed by whoever has timed rules; tests bring their own clock."""
+
+    def time(self) -> float: ...
+    def call_at(self, when: float, callback: Callable[[], object], /) -> Timer: ...
+
+
 class Priority(enum.IntEnum):
     """Who goes first on a link; a duty cycle keeps the lower ones from starving."""
 

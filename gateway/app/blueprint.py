@@ -16,7 +16,7 @@ from gateway.places import Placement
 from gateway.polling.assemble import job_keys
 from gateway.polling.device import STATUS_REGISTERS
 from gateway.polling.key import JobKey
-from gateway.southbound.link import Settings
+from gateway.southbound.seams import Settings
 
 MAX_NAMES = 4
 """Devices named in a line about their link."""

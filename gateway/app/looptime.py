@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from gateway.polling.wheel import Timer
+from gateway.interfaces import Timer
 
 
 class LoopTime:

@@ -39,7 +39,8 @@ from gateway.polling.rates import Rates
 from gateway.polling.wheel import Wheel
 from gateway.simulate.plant import simulated
 from gateway.simulate.server import SimServer
-from gateway.southbound.link import Dial, Link
+from gateway.southbound.link import Link
+from gateway.southbound.seams import Dial
 from gateway.southbound.tcp import tcp_dialler
 from gateway.southbound.writer import Writer
 from gateway.state.retained import Retained

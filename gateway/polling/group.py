@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gateway.front.freshness import Freshness
-from gateway.interfaces import Submit
+from gateway.interfaces import Submit, Timer
 from gateway.modbus import spec
 from gateway.modbus.spec import Table
 from gateway.polling.device import Device
@@ -28,7 +28,7 @@ from gateway.polling.job import FAILED, Job
 from gateway.polling.key import JobKey
 from gateway.polling.plan import Block
 from gateway.polling.sinks import RawPlace, Stretch, TagSink
-from gateway.polling.wheel import Timer, Wheel
+from gateway.polling.wheel import Wheel
 
 log = logging.getLogger(__name__)
 

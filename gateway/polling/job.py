@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from gateway.errors import LinkError, RequestTimeout
 from gateway.front.freshness import Freshness
-from gateway.interfaces import Request, Submit
+from gateway.interfaces import Request, Submit, Timer
 from gateway.modbus import spec
 from gateway.modbus.pdu import read_request
 from gateway.polling.device import Device
@@ -24,7 +24,7 @@ from gateway.polling.held import Held, Written, hold, shown
 from gateway.polling.plan import Block
 from gateway.polling.rates import Rate
 from gateway.polling.sinks import Stretch, TagSink
-from gateway.polling.wheel import Timer, Turn, Wheel
+from gateway.polling.wheel import Turn, Wheel
 from gateway.values import Quality, bits_decoder, registers_decoder
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ import logging
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Protocol
 
-from gateway.interfaces import Request
-from gateway.polling.wheel import Scheduler, Turn
+from gateway.interfaces import Request, Scheduler
+from gateway.polling.wheel import Turn
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable
-from typing import Protocol
+
+from gateway.interfaces import Scheduler, Timer
 
 SLOT_S = 0.001
 """What is due within the same slot goes in the same turn; loop timers are no finer."""
@@ -20,17 +21,6 @@ _SLOTS_PER_S = 1 / SLOT_S
 
 _GOLDEN = 0.6180339887498949
 """Multiples of it modulo 1 spread evenly for any number of jobs."""
-
-
-class Timer(Protocol):
-    def cancel(self) -> None: ...
-
-
-class Scheduler(Protocol):
-    """What of an asyncio loop the wheel and the links need; tests bring their own clock."""
-
-    def time(self) -> float: ...
-    def call_at(self, when: float, callback: Callable[[], object], /) -> Timer: ...
 
 
 class Turn:

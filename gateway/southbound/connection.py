@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from gateway.modbus import mbap
 
 if TYPE_CHECKING:
-    from gateway.southbound.link import Carrier, Dial, Link
+    from gateway.southbound.link import Link
+    from gateway.southbound.seams import Carrier, Dial
 
 log = logging.getLogger(__name__)
 

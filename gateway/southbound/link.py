@@ -23,18 +23,19 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from gateway import clock
 from gateway.errors import LinkBusy, LinkDown, LinkError, MalformedResponse, RequestTimeout, UnitSilent
-from gateway.interfaces import Priority, Request
+from gateway.interfaces import Priority, Request, Scheduler, Timer
 from gateway.modbus import mbap, spec
 from gateway.modbus.pdu import fault
 from gateway.southbound.connection import Keeper
 from gateway.southbound.queues import Queues
+from gateway.southbound.seams import Carrier, Counters, Dial, Settings, Watcher
 from gateway.southbound.silence import STRIKES, Silences
+from gateway.southbound.troubles import Troubles
 
 log = logging.getLogger(__name__)
 
@@ -44,110 +45,10 @@ LATE_S = 30.0
 """How long the transaction id of an unanswered request is not used again on its connection."""
 TIMEOUTS_TO_RECONNECT = 3
 """In a row, over all units: a connection that is dead without saying so (rule 27 of the field)."""
-REPEAT_S = 60.0
-"""The same trouble has one line in this time, however often it comes and goes."""
 MIN_TIMER_S = 0.001
 """Timers of loops are no finer; a check that comes a moment too early is followed by another."""
 MAX_TRACEBACKS = 10
 """A bug that every answer meets must not fill the disk."""
-
-
-class Carrier(Protocol):
-    """An open connection, as the link sees it."""
-
-    owner: Owner
-    """Who is told of frames and of the end."""
-
-    @property
-    def closed(self) -> bool: ...
-    @property
-    def unfinished(self) -> int:
-        """Bytes of a frame that is not whole yet."""
-        ...
-
-    def write(self, data: bytes) -> None: ...
-    def close(self) -> None: ...
-
-
-class Owner(Protocol):
-    """What a carrier calls."""
-
-    def received(self, frames: Iterable[mbap.Frame]) -> None: ...
-    def broken(self, why: str) -> None: ...
-    def lost(self, carrier: Carrier, error: Exception | None) -> None: ...
-
-
-Dial = Callable[[Any], Awaitable[Carrier]]
-"""Opens a carrier for its owner (an Owner); OSError when it cannot."""
-
-
-class Scheduler(Protocol):
-    """What of an asyncio loop the link needs."""
-
-    def time(self) -> float: ...
-    def call_at(self, when: float, callback: Callable[[], object], /) -> Timer: ...
-
-
-class Timer(Protocol):
-    def cancel(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What config.md says of a connection; seconds."""
-
-    connect_delay_s: float = 0.0
-    delay_s: float = 0.0
-    in_flight: int = 1
-
-
-class Counters:
-    """What happened on a link since the start, besides requests and answers, which the link counts itself."""
-
-    __slots__ = (
-        "connects",
-        "demotions",
-        "dropped",
-        "faults",
-        "foreign",
-        "late",
-        "losses",
-        "malformed",
-        "redials",
-        "timeouts",
-    )
-
-    def __init__(self) -> None:
-        self.timeouts = 0
-        self.late = 0
-        """Answers whose request had given up, or that nobody asked for: dropped."""
-        self.foreign = 0
-        """Answers with another unit id than asked: dropped."""
-        self.malformed = 0
-        self.connects = 0
-        self.losses = 0
-        self.redials = 0
-        """Connections that we closed after a time-out, because later answers on them could not be trusted."""
-        self.demotions = 0
-        self.dropped = 0
-        """Requests not sent because their client had gone, or had waited too long."""
-        self.faults = 0
-        """Our bugs."""
-
-    def snapshot(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
-
-class Watcher(Protocol):
-    """Somebody whose unit is behind the link."""
-
-    def link_changed(self) -> None:
-        """Requests may be submitted, or not any more; or the unit was demoted or restored."""
-        ...
-
-    def probe(self) -> None:
-        """The unit is demoted and may be asked once: submit one request."""
-        ...
 
 
 class Link:
@@ -157,13 +58,11 @@ class Link:
         "_carrier",
         "_clock",
         "_delay_s",
-        "_down_since_s",
         "_has_silent",
         "_has_waiting",
         "_held",
         "_in_flight",
         "_is_ready",
-        "_is_told",
         "_pending",
         "_probe_timer",
         "_quiet_timer",
@@ -175,8 +74,7 @@ class Link:
         "_timeouts_in_row",
         "_timer",
         "_timer_s",
-        "_told",
-        "_told_now",
+        "_troubles",
         "_waiting",
         "_watchers",
         "answers",
@@ -255,13 +153,7 @@ class Link:
         self._probe_timer: Timer | None = None
         self._timer: Timer | None = None
         self._timer_s = math.inf
-        self._told: dict[str, tuple[float, int]] = {}
-        """By kind of trouble: when the log had it last, and how often it came since without a line."""
-        self._told_now: set[str] = set()
-        """Kinds of trouble of this outage."""
-        self._is_told = False
-        """The log has this outage."""
-        self._down_since_s: float | None = None
+        self._troubles = Troubles(scheduler)
 
     def configure(self, settings: Settings) -> None:
         """Other settings from now on, while it runs."""
@@ -641,7 +533,7 @@ class Link:
             await self.keeper.run()
         finally:
             stopping = "the gateway stops"
-            self._told_now.add(stopping)  # which the log has said
+            self._troubles.expected(stopping)  # which the log has said
             self.broken(stopping)
 
     def connected(self, carrier: Carrier) -> None:
@@ -670,14 +562,9 @@ class Link:
         """The first answer on a connection: only now it works; many a device accepts and drops."""
         self.works = True
         self.trouble = ""
-        self._told_now.clear()
+        self._troubles.over(self.name)
         if request.priority == Priority.POLL:
             self.last_read = request
-        if self._down_since_s is not None:
-            level = logging.INFO if self._is_told else logging.DEBUG
-            log.log(level, "%s: answers again after %.1f s", self.name, self._scheduler.time() - self._down_since_s)
-            self._down_since_s = None
-            self._is_told = False
 
     def hold(self) -> bool:
         """Send nothing for now: the connection is about to be replaced. True: nothing is out any more."""
@@ -720,26 +607,11 @@ class Link:
         if quiet:
             log.debug("%s: %s", self.name, why)
         else:
-            if self._down_since_s is None:
-                self._down_since_s = self._scheduler.time()
-            self._tell_trouble(why)
+            self._troubles.tell(self.name, why)
             self.trouble = why
         self.works = self.redials = False
         self._abandon(self._waiting_now(), why)
         self._tell()
-
-    def _tell_trouble(self, why: str) -> None:
-        """One line, unless the log has it of this outage, or had it a moment ago: some devices come and go for ever."""
-        kind, now_s = why.partition(":")[0], self._scheduler.time()
-        told_s, untold = self._told.get(kind, (-math.inf, 0))
-        if kind in self._told_now or now_s - told_s < REPEAT_S:
-            self._told[kind] = (told_s, untold + (kind not in self._told_now))
-        else:
-            more = f" ({untold} times since the last line about it)" if untold else ""
-            log.warning("%s: %s; trying on%s", self.name, why, more)
-            self._told[kind] = (now_s, 0)
-            self._is_told = True
-        self._told_now.add(kind)
 
     def _waiting_now(self) -> list[Request]:
         waiting, self._waiting = self._waiting, Queues()
@@ -777,7 +649,7 @@ class Link:
             "name": self.name,
             "up": self.up,
             "trouble": "" if self.works else self.trouble,
-            "since_s": None if self._down_since_s is None else round(now_s - self._down_since_s, 1),
+            "since_s": None if self._troubles.since_s is None else round(now_s - self._troubles.since_s, 1),
             "in_flight": self.settings.in_flight,
             "queued": self._waiting.size,
             "counters": self.totals(),

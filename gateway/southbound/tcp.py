@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from gateway.keepalive import set_keepalive
 from gateway.modbus import mbap
-from gateway.southbound.link import Owner
+from gateway.southbound.seams import Owner
 
 CONNECT_TIMEOUT_S = 5.0
 """For name and handshake; a host in the same plant answers in milliseconds (protocol digest 2.5)."""

@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable, Hashable
 
 from gateway.errors import LinkBusy, LinkDown, LinkError, OutcomeUnknown
-from gateway.interfaces import Priority, Request, Steps, Submit, Write
+from gateway.interfaces import Priority, Request, Scheduler, Steps, Submit, Timer, Write
 from gateway.modbus import spec
-from gateway.southbound.link import MAX_TRACEBACKS, MAX_WAIT_S, Scheduler, Timer
+from gateway.southbound.link import MAX_TRACEBACKS, MAX_WAIT_S
 
 log = logging.getLogger(__name__)
 

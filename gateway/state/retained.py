@@ -17,11 +17,11 @@ import functools
 import logging
 import math
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 from gateway.bank import Bank
+from gateway.interfaces import Scheduler, Timer
 from gateway.modbus import spec
 from gateway.modbus.spec import Table
 from gateway.state.snapshots import SnapshotFile
@@ -42,17 +42,6 @@ Part = tuple[Table, int, int]
 _KEPT_TABLES = (Table.COILS, Table.HOLDING)
 """Clients cannot write the others."""
 _ROW = struct.Struct(">BHI")
-
-
-class Timer(Protocol):
-    def cancel(self) -> None: ...
-
-
-class Scheduler(Protocol):
-    """What is needed of a loop's time; tests bring their own clock."""
-
-    def time(self) -> float: ...
-    def call_at(self, when: float, callback: Callable[[], object], /) -> Timer: ...
 
 
 class _Kept:

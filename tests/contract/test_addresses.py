@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from gateway.app import LoopTime
 from gateway.errors import LinkError
 from gateway.interfaces import Request
-from gateway.southbound.link import Link, Settings
+from gateway.southbound.link import Link
+from gateway.southbound.seams import Settings
 from gateway.southbound.tcp import tcp_dialler
 from tests.support.devices import Behaviour, ScriptedDevice, echo_zeros, free_port
 from tests.support.wire import adu

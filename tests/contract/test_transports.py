@@ -16,7 +16,8 @@ import pytest
 from gateway.app import LoopTime
 from gateway.errors import LinkDown, LinkError, MalformedResponse, RequestTimeout
 from gateway.interfaces import Request
-from gateway.southbound.link import Carrier, Link, Settings
+from gateway.southbound.link import Link
+from gateway.southbound.seams import Carrier, Settings
 from gateway.southbound.tcp import tcp_dialler
 from tests.support.devices import ScriptedDevice, echo_zeros, free_port, pymodbus_plc, scripted
 from tests.support.wire import adu

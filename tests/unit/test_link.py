@@ -7,8 +7,10 @@ import pytest
 from gateway.errors import LinkBusy, LinkDown, LinkError, MalformedResponse, RequestTimeout
 from gateway.interfaces import Request
 from gateway.modbus import mbap
-from gateway.southbound.link import REPEAT_S, TIMEOUTS_TO_RECONNECT, Carrier, Link, Owner, Settings
+from gateway.southbound.link import TIMEOUTS_TO_RECONNECT, Link
 from gateway.southbound.queues import MAX_POLLS
+from gateway.southbound.seams import Carrier, Owner, Settings
+from gateway.southbound.troubles import REPEAT_S
 from tests.support.fake import ManualTime, RecordingCarrier
 
 READ_TWO = bytes.fromhex("0300000002")

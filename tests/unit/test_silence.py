@@ -9,7 +9,8 @@ import pytest
 
 from gateway.errors import LinkError, RequestTimeout, UnitSilent
 from gateway.interfaces import Priority, Request
-from gateway.southbound.link import Carrier, Link, Owner, Settings
+from gateway.southbound.link import Link
+from gateway.southbound.seams import Carrier, Owner, Settings
 from gateway.southbound.silence import FIRST_PROBE_S, LINK_REST, MAX_PROBE_S, MIN_PROBE_WAIT_S
 from tests.support.fake import ManualTime, RecordingCarrier
 

@@ -1,0 +1,56 @@
+"""What the log hears of a link that fails: each kind of trouble once in an outage, and seldom again if it returns."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from gateway.interfaces import Scheduler
+
+log = logging.getLogger(__name__)
+
+REPEAT_S = 60.0
+"""The same trouble has one line in this time, however often it comes and goes."""
+
+
+class Troubles:
+    """Of one link. A kind is what stands before the first colon."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.since_s: float | None = None
+        """Since when nothing was answered; None: all is well."""
+        self._scheduler = scheduler
+        self._told: dict[str, tuple[float, int]] = {}
+        """By kind: when the log had it last, and how often it came since without a line."""
+        self._now: set[str] = set()
+        """Kinds of this outage."""
+        self._is_told = False
+        """The log has this outage."""
+
+    def expected(self, why: str) -> None:
+        """This is our own doing and no news."""
+        self._now.add(why)
+
+    def tell(self, name: str, why: str) -> None:
+        """The link `name` does not work."""
+        kind, now_s = why.partition(":")[0], self._scheduler.time()
+        if self.since_s is None:
+            self.since_s = now_s
+        told_s, untold = self._told.get(kind, (-math.inf, 0))
+        if kind in self._now or now_s - told_s < REPEAT_S:
+            self._told[kind] = (told_s, untold + (kind not in self._now))
+        else:
+            more = f" ({untold} times since the last line about it)" if untold else ""
+            log.warning("%s: %s; trying on%s", name, why, more)
+            self._told[kind] = (now_s, 0)
+            self._is_told = True
+        self._now.add(kind)
+
+    def over(self, name: str) -> None:
+        """Something was answered."""
+        self._now.clear()
+        if self.since_s is not None:
+            level = logging.INFO if self._is_told else logging.DEBUG
+            log.log(level, "%s: answers again after %.1f s", name, self._scheduler.time() - self.since_s)
+            self.since_s = None
+            self._is_told = False
