@@ -95,7 +95,8 @@ class Plant:
         self._regions: dict[str, dict[int, list[Region]]] = {}
         self._throughs: dict[int, Through] = {}
         self._spans: dict[JobKey, dict[Placement, Span]] = {}
-        self._statuses: dict[str, tuple[Tick, Bank, Span]] = {}
+        self._statuses: dict[str, tuple[Tick, int, Span]] = {}
+        """By device, or OWN: what brings it up to date, our unit id, its place."""
         self._sendings = Sendings(wheel)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -135,8 +136,7 @@ class Plant:
             self._add_device(name)
         spans = self._claim(found)
         self._put_initial(own_before)
-        for name in found.statuses_new:
-            self._add_status(name)
+        self._add_statuses(found.statuses_new)
         for job in found.jobs_new:
             self._add_group(job, spans[job])
         self._change_writes(found)
@@ -159,9 +159,9 @@ class Plant:
                 if place.bit is not None:  # its register may stay with others
                     self.banks[place.unit_id].put_register_bit(place.table, place.first, place.bit, False)
         for name in found.statuses_gone:
-            tick, bank, span = self._statuses.pop(name)
+            tick, unit_id, span = self._statuses.pop(name)
             self._freshness.forget_tick(tick)
-            bank.release([span])
+            given_back.setdefault(unit_id, []).append(span)
         for unit_id, spans in given_back.items():
             self.banks[unit_id].release(spans)
         for name in found.devices_gone:
@@ -387,19 +387,29 @@ class Plant:
 
     # -- status blocks ------------------------------------------------------------------------------------------
 
-    def _add_status(self, name: str) -> None:
-        """Claim the status block of a device, or ours, and keep it true."""
-        place = self.blueprint.devices[name].status if name else self.blueprint.own_status
-        assert place is not None
+    def _add_statuses(self, names: Iterable[str]) -> None:
+        """Claim the status blocks of devices, or ours, bank by bank."""
+        wanted: dict[int, list[tuple[str, Placement]]] = {}
+        for name in names:
+            place = self.blueprint.devices[name].status if name else self.blueprint.own_status
+            assert place is not None
+            wanted.setdefault(place.unit_id, []).append((name, place))
+        for unit_id, places in wanted.items():
+            bank = self.banks[unit_id]
+            spans = bank.claim([(place.table, place.first, place.count) for _, place in places])
+            for (name, place), span in zip(places, spans, strict=True):
+                bank.unblock(span)
+                self._keep_status(name, place, span)
+
+    def _keep_status(self, name: str, place: Placement, span: Span) -> None:
+        """Keep one status block true."""
         bank, first = self.banks[place.unit_id], place.first
-        (span,) = bank.claim([(place.table, first, place.count)])
-        bank.unblock(span)
         status = self.devices[name].status if name else self._own_status
 
         def tick(now_s: float) -> None:
             bank.put_registers(Table.INPUT, first, status(now_s))
 
-        self._statuses[name] = (tick, bank, span)
+        self._statuses[name] = (tick, place.unit_id, span)
         self._freshness.every_tick(tick)
 
     def _state_changed(self, name: str) -> None:
