@@ -351,10 +351,10 @@ class Bank:
 
     def block(self, span: Span, code: int) -> None:
         """From now on readers of `span` get exception `code`."""
-        span.parts = ()
         if not span.code:
             self._areas[span.table].blocked += 1
-            span.code = code
+        if not span.code or span.parts:  # some of it was readable
+            span.parts, span.code = (), code
             self.on_blocked()
         span.code = code
 

@@ -172,7 +172,7 @@ class Write:
     with LinkDown or LinkBusy (it was not sent), or with OutcomeUnknown (it may have been executed).
     """
 
-    __slots__ = ("done", "hold_s", "key", "steps", "wanted", "what")
+    __slots__ = ("done", "hold_s", "is_ours", "key", "steps", "timeout_s", "wanted", "what")
 
     def __init__(
         self,
@@ -182,6 +182,8 @@ class Write:
         *,
         key: Hashable | None = None,
         hold_s: float = 0.0,
+        timeout_s: float | None = None,
+        is_ours: bool = False,
     ) -> None:
         self.steps = steps
         self.what = what
@@ -189,10 +191,14 @@ class Write:
         self.done = done
         self.key = key
         """Writes of the same key replace each other while they wait (`latest_only`); None: each one is sent."""
+        self.timeout_s = timeout_s
+        """For each answer; None: the unit's own."""
+        self.is_ours = is_ours
+        """No client waits: whoever began it tells the log how it went."""
         self.hold_s = hold_s
         """How long polls may still read the old value (`verify`)."""
         self.wanted = True
-        """False: whoever asked has gone; if it was not begun, it is not sent any more."""
+        """False: whoever asked has gone; as long as nothing was sent that writes, nothing is sent any more."""
 
 
 SubmitWrite = Callable[[Write], None]

@@ -47,6 +47,9 @@ SERVER_BUSY = 0x06
 GATEWAY_PATH_UNAVAILABLE = 0x0A
 GATEWAY_TARGET_FAILED = 0x0B
 
+NOT_EXECUTED = frozenset((ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, SERVER_BUSY))
+"""Refusals of a write that say that nothing was done; after others (04, 05, 08, 0A, 0B) nobody knows."""
+
 EXCEPTION_NAMES = {
     0x01: "illegal function",
     0x02: "illegal data address",

@@ -15,7 +15,9 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gateway.modbus import mbap
+from gateway.interfaces import Request
+from gateway.modbus import mbap, spec
+from gateway.modbus.pdu import fault
 
 if TYPE_CHECKING:
     from gateway.southbound.link import Link
@@ -35,6 +37,7 @@ RETURN_S = 30.0
 DRAIN_S = 10.0
 """How long a change of the address waits for what is out on the old connection."""
 LOOK_S = 0.005
+TRIAL_TID = 1
 _BUG = "a bug in the gateway"
 
 
@@ -99,12 +102,11 @@ class Keeper:
             link.failed("the device closed the connection")
             return MAX_RETRY_S
         link.connected(carrier)
-        answers = link.answers
         if self.at and self.prefer_first:
             await self._until_ended_or_first_is_back()
         else:
             await link.ended.wait()
-        self._link_worked = link.answers > answers
+        self._link_worked = link.worked
         if not link.redials:
             link.counters.losses += 1
         return MAX_RETRY_S
@@ -117,20 +119,31 @@ class Keeper:
                 async with asyncio.timeout(self.return_s if self.at else None):
                     await link.ended.wait()
             except TimeoutError:
-                carrier = await Trial(link).carrier(self._dials[0])
-                if carrier is not None and await self._drained():
-                    log.info("%s: the first address answers again: going back to it", link.name)
-                    self.at = 0
-                    link.replace(carrier)
-                elif carrier is not None:
-                    carrier.close()
+                await self._try_first()
+
+    async def _try_first(self) -> None:
+        """Go back to the first address if it answers a read."""
+        link = self._link
+        carrier = await Trial(link).carrier(self._dials[0])
+        if carrier is None:
+            link.last_read = None  # it may have been one that nothing answers any more: take another
+            return
+        try:
+            if await self._drained():
+                log.info("%s: the first address answers again: going back to it", link.name)
+                self.at = 0
+                link.replace(carrier)
+                carrier = None
+        finally:
+            if carrier is not None:
+                carrier.close()
 
     async def _drained(self) -> bool:
         """Nothing is out on the connection any more. False: it ended, or that takes too long."""
         link = self._link
         for _ in range(int(DRAIN_S / LOOK_S)):
-            if not link.up or link.hold():
-                return link.up
+            if link.ended.is_set() or link.hold():
+                return not link.ended.is_set()
             await asyncio.sleep(LOOK_S)
         link.unhold()
         return False
@@ -141,36 +154,37 @@ class Trial:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._request: Request | None = None
         self._answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     async def carrier(self, dial: Dial) -> Carrier | None:
         """An open connection on which the read was answered; None when there is none."""
-        request = self._link.last_read
+        request = self._request = self._link.last_read
         if request is None:
             return None  # nothing was ever read on this link: no way to know
         try:
             carrier = await dial(self)
         except (OSError, TimeoutError):
             return None
-        await asyncio.sleep(self._link.settings.connect_delay_s)
-        carrier.write(b"\0\1" + request.tail)
+        good = False
         try:
+            await asyncio.sleep(self._link.settings.connect_delay_s)
+            carrier.write(TRIAL_TID.to_bytes(2, "big") + request.tail)
             async with asyncio.timeout(request.timeout_s):
-                answered = await self._answered
+                good = await self._answered and not carrier.closed
         except TimeoutError:
-            answered = False
-        except asyncio.CancelledError:
-            carrier.close()
-            raise
-        if not answered or carrier.closed:
-            carrier.close()
-            return None
-        return carrier
+            pass
+        finally:
+            if not good:
+                carrier.close()
+        return carrier if good else None
 
     def received(self, frames: Iterable[mbap.Frame]) -> None:
-        """Any answer of that function will do, an exception too."""
-        if list(frames):
-            self._tell(True)
+        """Data, as asked for; an exception may be a device that is not itself yet."""
+        for tid, unit_id, pdu in frames:
+            request = self._request
+            if request is not None and tid == TRIAL_TID and unit_id == request.unit_id:
+                self._tell(not pdu[0] & spec.EXCEPTION_BIT and fault(request.pdu, pdu) is None)
 
     def broken(self, why: str) -> None:
         self._tell(False)

@@ -1,16 +1,16 @@
 """A link: the one connection that all users of a device address share.
 
 `submit` puts a prepared request into the link's order (`queues`); the link keeps at most `in_flight` outstanding,
-honours the quiet times, pairs every answer by transaction id, unit, function and shape, and calls back exactly once. An
-answer that comes late finds no request any more: its transaction id rests for LATE_S. An answer that lay in our own
-buffers while the process was stopped is late, too. A stream that carried an impossible answer is closed, because the
-next answer on it could be anybody's (protocol digest 2.4, 6.2, 6.3). A unit that stays silent while the connection
-lives is demoted (`silence`); the others go on.
+honours the quiet times, pairs every answer by transaction id, unit, function and shape, and calls back exactly once.
+An answer that lay in our own buffers while the process was stopped is late. A stream that carried an impossible answer
+is closed, because the next answer on it could be anybody's (protocol digest 2.4, 6.2, 6.3). A unit that stays silent is
+demoted (`silence`); the others go on.
 
 After a time-out some devices answer each request with the data of the one before, under the right transaction id
-(protocol digest 6.1): nothing in such an answer shows it. So where a connection has one unit only, and where pairing is
-relaxed, a time-out takes a new connection at once, without a word in the log; what waited goes out on it. Behind a
-bridge that would cost the other units their connection, and there strict pairing has to do.
+(protocol digest 6.1): nothing in such an answer shows it, and a wrong value shown as good is worse than none. So a
+time-out takes a new connection, without a word in the log: nothing more is sent on the old one, what is out is waited
+for, what waits goes out on the new one. A late answer can then be nobody's. The field waits for three time-outs before
+it reconnects (rule 27); a connection in the same plant costs a millisecond.
 
 No socket here: a carrier sends bytes and hands over frames, a scheduler tells the time, so every timed rule is tested
 without waiting. No task per request either: callbacks, and one timer for all time-outs of the link. Who dials, and when
@@ -41,12 +41,12 @@ log = logging.getLogger(__name__)
 
 MAX_WAIT_S = 5.0
 """A client's request that could not be sent within this is not sent any more: its client has given up."""
-LATE_S = 30.0
-"""How long the transaction id of an unanswered request is not used again on its connection."""
-TIMEOUTS_TO_RECONNECT = 3
-"""In a row, over all units: a connection that is dead without saying so (rule 27 of the field)."""
+NOBODY_ASKED_S = 1.0
+"""When those who could ask a silent unit had nothing to ask just now."""
 MIN_TIMER_S = 0.001
 """Timers of loops are no finer; a check that comes a moment too early is followed by another."""
+GIVEN_UP = "the gateway has given up the connection"
+"""It stops, or its configuration has another."""
 MAX_TRACEBACKS = 10
 """A bug that every answer meets must not fill the disk."""
 
@@ -57,7 +57,9 @@ class Link:
     __slots__ = (
         "_carrier",
         "_clock",
+        "_decayed_at",
         "_delay_s",
+        "_drains",
         "_has_silent",
         "_has_waiting",
         "_held",
@@ -67,11 +69,10 @@ class Link:
         "_probe_timer",
         "_quiet_timer",
         "_quiet_until_s",
-        "_resting",
         "_scheduler",
+        "_served",
         "_silences",
         "_tid",
-        "_timeouts_in_row",
         "_timer",
         "_timer_s",
         "_troubles",
@@ -89,6 +90,7 @@ class Link:
         "slowest_s",
         "trouble",
         "up",
+        "worked",
         "works",
     )
 
@@ -118,7 +120,11 @@ class Link:
         self.trouble = "connecting"
         """Why it is not up; empty while it is."""
         self.works = False
-        """An answer came on this connection: only now it is known to work."""
+        """An answer came on this connection, and not only that its way is broken: only now it is known to work."""
+        self.worked = False
+        """So it was on the connection that ended last."""
+        self._served = False
+        """So it is on this one."""
         self.slowest_s = 0.0
         """The slowest answer of late."""
         self.last_read: Request | None = None
@@ -131,9 +137,9 @@ class Link:
         self._carrier: Carrier | None = None
         self._waiting = Queues()
         self._pending: dict[int, Request] = {}
-        self._resting: dict[int, float] = {}
         self._tid = 0
-        self._timeouts_in_row = 0
+        self._decayed_at = 0
+        """The number of answers when a slow one of long ago was last forgotten a little."""
         self._silences = Silences()
         # What the way of nearly every request and answer looks at lies in the link itself: with a thousand links each
         # object more is a miss of the processor's cache.
@@ -146,6 +152,8 @@ class Link:
         self._watchers: dict[int, list[Watcher]] = {}
         self._held = False
         """Nothing is sent: a change of the connection is on its way."""
+        self._drains = False
+        """There was a time-out: nothing more is sent on this connection; it is closed when nothing is out any more."""
         self.redials = False
         """The connection was closed by us after a time-out, and the next is on its way; requests wait for it."""
         self._quiet_until_s = 0.0
@@ -171,8 +179,8 @@ class Link:
         if self._is_ready and not self._has_waiting and len(pending) < self._in_flight:
             # As `_pump`, in place: this is the way that nearly every request goes.
             tid = self._tid + 1 if self._tid < 0xFFFF else 1
-            if tid in pending or self._resting:
-                tid = self._free_tid(tid)
+            while tid in pending:
+                tid = tid + 1 if tid < 0xFFFF else 1
             self._tid = request.tid = tid
             pending[tid] = request
             request.out = True
@@ -184,7 +192,7 @@ class Link:
                 self._arm(due_s, clock_s)
             self._carrier.write(tid.to_bytes(2, "big") + request.tail)  # type: ignore[union-attr]
             return
-        if not self.up and not self.redials:
+        if not self.up:
             request.done(None, LinkDown(self.trouble or "reconnecting"))
             return
         if self._silences.units and not self._may_ask(request):
@@ -193,8 +201,7 @@ class Link:
         request.out = True
         request.sent_s = self._clock()  # until it is sent: since when it waits
         if not self._waiting.put(request):
-            request.out = False
-            request.done(None, LinkBusy(f"{self._waiting.size} requests are waiting"))
+            self._finish(request, None, LinkBusy(f"{self._waiting.size} requests are waiting"))
             return
         self._has_waiting = True
         self._pump()
@@ -205,20 +212,17 @@ class Link:
         if not self._silences.is_demoted(unit_id):
             return True
         # A write is no probe as long as somebody else can make one: what is known to be down gets none.
-        if request.priority == Priority.WRITE and unit_id in self._watchers:
+        if request.priority == Priority.WRITE and any(each.can_probe for each in self._watchers.get(unit_id, ())):
             return False
-        now_s = self._scheduler.time()
-        if not self._silences.may_probe(unit_id, now_s):
-            return False
-        self._silences.units[unit_id].probing = True
-        return True
+        return self._silences.begin_probe(request, self._scheduler.time())
 
     def _review_ready(self) -> None:
         """After each change of what `_is_ready` and `_has_silent` depend on."""
         self._has_silent = bool(self._silences.units)
         self._is_ready = (
-            self.up
+            self._carrier is not None
             and not self._held
+            and not self._drains
             and not self._silences.units
             and not self._delay_s
             and self._quiet_timer is None
@@ -229,7 +233,7 @@ class Link:
         """Send what may be sent now."""
         self._has_waiting = self._waiting.size > 0
         waiting, pending, in_flight = self._waiting, self._pending, self._in_flight
-        if not waiting.size or len(pending) >= in_flight or self._carrier is None or self._held:
+        if not waiting.size or len(pending) >= in_flight or self._carrier is None or self._held or self._drains:
             return
         if self._quiet_until_s and self._scheduler.time() < self._quiet_until_s:
             if self._quiet_timer is None:
@@ -243,16 +247,13 @@ class Link:
             if request.priority != Priority.POLL and not self._still_wanted(request, clock_s):
                 continue
             tid = self._tid + 1 if self._tid < 0xFFFF else 1
-            if tid in pending or self._resting:
-                tid = self._free_tid(tid)
+            while tid in pending:
+                tid = tid + 1 if tid < 0xFFFF else 1
             self._tid = request.tid = tid
             pending[tid] = request
             request.attempts += 1
             request.sent_s = clock_s
-            timeout_s = request.timeout_s
-            if self._silences.units and self._silences.is_demoted(request.unit_id):
-                timeout_s = self._silences.probe(request.unit_id, timeout_s, self.slowest_s)
-                self.slowest_s *= 0.9  # forgets a slow answer of long ago
+            timeout_s = self._wait_s(request) if self._has_silent else request.timeout_s
             request.due_s = due_s = clock_s + timeout_s
             if due_s < first_due_s:
                 first_due_s = due_s
@@ -270,12 +271,22 @@ class Link:
         if self._delay_s and waiting.size:
             self._pump()
 
+    def _wait_s(self, request: Request) -> float:
+        """How long a request that goes out now may wait for its answer, while some unit is silent."""
+        if request.priority == Priority.WRITE:
+            return request.timeout_s
+        if self._decayed_at != self.answers:
+            self._decayed_at = self.answers
+            self.slowest_s *= 0.9  # forgets a slow answer of long ago
+        others = {each.unit_id for each in (*self._pending.values(), *self._waiting)}
+        is_alone = others.union(self._watchers) <= {request.unit_id}
+        return self._silences.wait_s(request, self.slowest_s, is_alone=is_alone)
+
     def _still_wanted(self, request: Request, now_s: float) -> bool:
         """Somebody waits for this request, and did not wait too long; else it ends here, unsent."""
         if request.wanted and now_s - request.sent_s <= MAX_WAIT_S:
             return True
         self.counters.dropped += 1
-        self._silences.probe_failed(request.unit_id, self._scheduler.time(), 0.0)
         why = f"waited {MAX_WAIT_S:g} s for its turn" if request.wanted else "its client has gone"
         self._finish(request, None, LinkDown(why))
         return False
@@ -294,15 +305,6 @@ class Link:
         self._timer_s = due_s
         wait_s = max(due_s - now_s, MIN_TIMER_S)
         self._timer = self._scheduler.call_at(self._scheduler.time() + wait_s, self._check_timeouts)
-
-    def _free_tid(self, tid: int) -> int:
-        """1..65535, none that is pending or may still be answered late; 0 is what some devices answer to anything."""
-        resting, now_s = self._resting, self._scheduler.time()
-        while resting and resting[oldest := next(iter(resting))] <= now_s:
-            del resting[oldest]
-        while tid in self._pending or tid in resting:
-            tid = tid + 1 if tid < 0xFFFF else 1
-        return tid
 
     def received(self, frames: Iterable[mbap.Frame]) -> None:
         """Answers from the carrier, in order."""
@@ -325,17 +327,15 @@ class Link:
             is_data = len(pdu) == request.size and pdu.startswith(request.head)
             if not is_data and (why := fault(request.pdu, pdu)) is not None:
                 self.counters.malformed += 1
+                self.broken(f"unit {unit_id}: {why}")  # first: what is told of it must not send on this connection
                 self._finish(request, None, MalformedResponse(f"unit {unit_id}: {why}"))
-                self.broken(f"unit {unit_id}: {why}")
                 return
             self.answers += 1
             request.took_s = took_s
             if took_s > self.slowest_s:
                 self.slowest_s = took_s
-            if self._timeouts_in_row:
-                self._timeouts_in_row = 0
-            if not self.works:
-                self._tell_good(request)
+            if not self._served or self.last_read is None:
+                self._tell_good(request, pdu)
             if self._delay_s:
                 self._quiet_until_s = self._scheduler.time() + self._delay_s
             if pdu[0] & spec.EXCEPTION_BIT and pdu[1] == spec.GATEWAY_TARGET_FAILED:
@@ -348,7 +348,10 @@ class Link:
                 request.done(pdu, None)
             except Exception:
                 self._fault()
-        if self._has_waiting:
+        if self._drains:
+            if not pending and self._carrier is not None:
+                self._redial()
+        elif self._has_waiting:
             self._pump()
 
     def _alone_with_zero(self, tid: int) -> Request | None:
@@ -361,6 +364,8 @@ class Link:
 
     def _finish(self, request: Request, answer: bytes | None, error: LinkError | None) -> None:
         request.out = False
+        if self._silences.units:
+            self._silences.probe_over(request, self._scheduler.time(), 0.0)
         try:
             request.done(answer, error)
         except Exception:
@@ -376,72 +381,49 @@ class Link:
         self._timer = None
         self._timer_s = math.inf
         now_s = self._clock()
-        suspect = False
         for request in [each for each in self._pending.values() if each.due_s <= now_s]:
-            suspect = suspect or bool(request.quirks) or self._is_alone(request.unit_id)
             self._give_up(request)
-        if self._carrier is not None and suspect:
-            self._redial()
-            return
-        if self._carrier is not None and self._seems_dead():
-            self.broken("time-outs in a row", keep_waiting=True)
-            return
         if self._pending:
             self._arm(min(request.due_s for request in self._pending.values()), now_s)
-        self._pump()
-
-    def _is_alone(self, unit_id: int) -> bool:
-        """It is known to be the only unit on this connection."""
-        return self._watchers.keys() == {unit_id} and all(
-            request.unit_id == unit_id for request in (*self._pending.values(), *self._waiting)
-        )
+        elif self._drains and self._carrier is not None:
+            self._redial()
 
     def _redial(self) -> None:
-        """A new connection, because answers on this one cannot be trusted any more. What waits goes out on the next;
-        what else was sent may be asked again if it is a read."""
-        carrier, sent = self._carrier, list(self._pending.values())
+        """A new connection, because answers on this one cannot be trusted any more. Nothing is out."""
+        carrier = self._carrier
         assert carrier is not None
         self.counters.redials += 1
         self.redials = True
         self._let_go()
-        self._pending = {}
-        for request in sent:
-            if request.attempts > request.retries or not self._waiting.put(request):
-                self._finish(request, None, LinkDown("no answer"))
-        self._has_waiting = True
         carrier.close()
         self.ended.set()
 
     def _let_go(self) -> None:
         """There is no connection now."""
         self._carrier = None
-        self.up = self._is_ready = False
+        self._is_ready = self._drains = False
+        self.worked = self._served
         for timer in (self._timer, self._quiet_timer, self._probe_timer):
             if timer is not None:
                 timer.cancel()
         self._timer = self._quiet_timer = self._probe_timer = None
         self._timer_s = math.inf
 
-    def _seems_dead(self) -> bool:
-        """Too many time-outs in a row, and no unit is left that could show that only the others are silent."""
-        if self._timeouts_in_row < TIMEOUTS_TO_RECONNECT:
-            return False
-        asked = {request.unit_id for request in (*self._pending.values(), *self._waiting)}
-        return asked.union(self._watchers) <= self._silences.units.keys()
-
     def _give_up(self, request: Request) -> None:
         """A time-out: ask again if the request may, behind those that wait, else tell it."""
         del self._pending[request.tid]
-        self._resting[request.tid] = self._scheduler.time() + LATE_S
+        self._drains, self._is_ready = True, False
         self.counters.timeouts += 1
-        self._timeouts_in_row += 1
         waited_s = min(self._clock() - request.sent_s, request.timeout_s)
         came = self._carrier.unfinished if self._carrier is not None else 0
         why = f"no answer within {waited_s:.3g} s"
         why += f", only {came} bytes of a frame that its header says is longer" if came else ""
         self._strike(request, why)
-        if request.attempts <= request.retries and not self._silences.is_demoted(request.unit_id):
-            self._waiting.put(request)
+        if (
+            request.attempts <= request.retries
+            and not self._silences.is_demoted(request.unit_id)
+            and self._waiting.put(request)
+        ):
             self._has_waiting = True
         else:
             times = f", asked {request.attempts} times" if request.attempts > 1 else ""
@@ -467,7 +449,7 @@ class Link:
         """The unit did not answer this request."""
         unit_id, now_s = request.unit_id, self._scheduler.time()
         self._is_ready, self._has_silent = False, True
-        self._silences.probe_failed(unit_id, now_s, self._clock() - request.sent_s)
+        self._silences.probe_over(request, now_s, self._clock() - request.sent_s)
         if self._silences.strike(unit_id, now_s):
             self.counters.demotions += 1
             log.warning(
@@ -499,12 +481,16 @@ class Link:
                 for watcher in list(watchers):
                     watcher.link_changed()
 
+    def _probers(self) -> list[int]:
+        """Units that somebody can ask by himself. The others wait for a client, or a write, to ask them."""
+        return [unit for unit, watchers in self._watchers.items() if any(each.can_probe for each in watchers)]
+
     def _arm_probe(self) -> None:
         """Wake up when a demoted unit may be asked."""
         if self._probe_timer is not None:
             self._probe_timer.cancel()
             self._probe_timer = None
-        due_s = self._silences.next_s(self._watchers)
+        due_s = self._silences.next_s(self._probers())
         if self.up and due_s < math.inf:
             self._probe_timer = self._scheduler.call_at(max(due_s, self._scheduler.time()), self._probe)
 
@@ -512,18 +498,15 @@ class Link:
         """Have the longest due of the demoted units asked by one of its watchers."""
         self._probe_timer = None
         now_s = self._scheduler.time()
-        unit_id = self._silences.due(now_s, self._watchers) if self.up else None
+        unit_id = self._silences.due(now_s, self._probers()) if self.up else None
         if unit_id is None:
             self._arm_probe()
             return
         for watcher in list(self._watchers[unit_id]):
             watcher.probe()
-            if not self._silences.is_demoted(unit_id) or self._silences.units[unit_id].probing:
+            if not self._silences.is_demoted(unit_id) or self._silences.units[unit_id].probing is not None:
                 return
-        # Nobody had anything to ask: another time.
-        self._silences.units[unit_id].probing = True
-        self._silences.probe_failed(unit_id, now_s, 0.0)
-        self._arm_probe()
+        self._probe_timer = self._scheduler.call_at(now_s + NOBODY_ASKED_S, self._probe)
 
     # -- the connection -----------------------------------------------------------------------------------------
 
@@ -532,17 +515,17 @@ class Link:
         try:
             await self.keeper.run()
         finally:
-            stopping = "the gateway stops"
-            self._troubles.expected(stopping)  # which the log has said
-            self.broken(stopping)
+            self.redials = False
+            self._troubles.expected(GIVEN_UP)
+            self.broken(GIVEN_UP)
+            self.up = False
+            self._abandon(self._waiting_now(), GIVEN_UP)
 
     def connected(self, carrier: Carrier) -> None:
         """The carrier is open: requests may come."""
         now_s = self._scheduler.time()
         self._carrier = carrier
-        self._resting.clear()
-        self._timeouts_in_row = 0
-        self._held = False
+        self._held = self._drains = self._served = False
         self._quiet_until_s = now_s + self.settings.connect_delay_s
         self.counters.connects += 1
         self.up = True
@@ -558,13 +541,15 @@ class Link:
         self._arm_probe()
         self._pump()
 
-    def _tell_good(self, request: Request) -> None:
-        """The first answer on a connection: only now it works; many a device accepts and drops."""
-        self.works = True
+    def _tell_good(self, request: Request, pdu: bytes) -> None:
+        """An answer on a connection that is not known to work; many a device accepts and drops."""
         self.trouble = ""
         self._troubles.over(self.name)
-        if request.priority == Priority.POLL:
+        refused = pdu[0] & spec.EXCEPTION_BIT
+        if not refused and request.size:
             self.last_read = request
+        if not refused or pdu[1] not in (spec.GATEWAY_PATH_UNAVAILABLE, spec.GATEWAY_TARGET_FAILED):
+            self.works = self._served = True
 
     def hold(self) -> bool:
         """Send nothing for now: the connection is about to be replaced. True: nothing is out any more."""
@@ -586,13 +571,10 @@ class Link:
         self._review_ready()
         self._pump()
 
-    def broken(self, why: str, *, keep_waiting: bool = False) -> None:
-        """The connection cannot be trusted any more: close it and dial again.
-
-        `keep_waiting`: what was not sent yet goes out on the next connection if that comes at once.
-        """
+    def broken(self, why: str) -> None:
+        """The connection cannot be trusted any more: close it and dial again."""
         carrier = self._carrier
-        self._down(why, keep_waiting=keep_waiting)
+        self._down(why)
         if carrier is not None:
             carrier.close()
 
@@ -609,7 +591,7 @@ class Link:
         else:
             self._troubles.tell(self.name, why)
             self.trouble = why
-        self.works = self.redials = False
+        self.up = self.works = self.redials = False
         self._abandon(self._waiting_now(), why)
         self._tell()
 
@@ -617,19 +599,14 @@ class Link:
         waiting, self._waiting = self._waiting, Queues()
         return list(waiting)
 
-    def _down(self, why: str, *, quiet: bool = False, keep_waiting: bool = False) -> None:
-        """No connection any more: what was sent fails, and what waited does, unless it is to go out on the next."""
+    def _down(self, why: str, *, quiet: bool = False) -> None:
+        """No connection any more: what was sent fails, and what waited does."""
         if self._carrier is None:
             return
         self._let_go()
-        waiting = Queues()
-        if keep_waiting:
-            waiting, self._waiting = self._waiting, waiting
         sent, self._pending = self._pending, {}
         self.failed(why, quiet=quiet)
         self._abandon(list(sent.values()), why)
-        if keep_waiting:
-            self._waiting = waiting
         self.ended.set()
 
     def _abandon(self, requests: list[Request], why: str) -> None:

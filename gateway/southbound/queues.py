@@ -16,7 +16,9 @@ DUTY = 10
 MAX_POLLS = 4096
 """Jobs have one request each, so this is reached by a mistake only."""
 MAX_ASKED = 1024
-"""Writes and clients' reads together: 100 clients with ten each. More is answered 0A at once."""
+"""Clients' reads: 100 clients with ten each. More is answered 0A at once."""
+MAX_WRITES = 1024
+"""Writes have places of their own: no flood of reads refuses one. Each unit's writer has one out at a time."""
 
 
 class Queues:
@@ -44,10 +46,14 @@ class Queues:
             if len(self._polls) >= MAX_POLLS:
                 return False
             self._polls.append(request)
-        elif self.size - len(self._polls) >= MAX_ASKED:
-            return False
+        elif request.priority == Priority.WRITE:
+            if len(self._writes) >= MAX_WRITES:
+                return False
+            self._writes.append(request)
         else:
-            (self._writes if request.priority == Priority.WRITE else self._asks).append(request)
+            if len(self._asks) >= MAX_ASKED:
+                return False
+            self._asks.append(request)
         self.size += 1
         return True
 

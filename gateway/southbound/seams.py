@@ -91,6 +91,11 @@ class Watcher(Protocol):
         """Requests may be submitted, or not any more; or the unit was demoted or restored."""
         ...
 
+    @property
+    def can_probe(self) -> bool:
+        """Whether `probe` can ask something."""
+        ...
+
     def probe(self) -> None:
         """The unit is demoted and may be asked once: submit one request."""
         ...

@@ -1,16 +1,19 @@
-"""Units that do not answer on a connection that lives: left alone, but for single probes. Pure: time is an argument.
+"""Units that do not answer: left alone, but for single probes. Pure: time is an argument.
 
 After STRIKES time-outs in a row a unit is demoted: its requests fail at once, and only one of them, a probe, goes out
 after 10 s, then 20, 40 ... up to 5 minutes. The first answer restores it. Units behind a bridge share its line, so a
-probe costs all of them time. Two rules keep that below what anybody notices: a probe waits no longer than a few times
-the slowest answer seen on the link (every FULL_PROBE-th waits its whole time-out, for a unit that has become slow), and
-after one that was not answered the link makes no other probe until it was LINK_REST times as long without.
+probe costs all of them time. Rules that keep that below what anybody notices, where there are others on the link: after
+its first time-out a unit is waited for a quarter of it only; a probe waits no longer than a few times the slowest
+answer seen on the link (every FULL_PROBE-th its whole time-out, for a unit that has become slow); and after one that was
+not answered the link makes no other probe until it was LINK_REST times as long without.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection
+
+from gateway.interfaces import Request
 
 STRIKES = 3
 """Time-outs in a row, repetitions included (rule 24 of the field)."""
@@ -20,6 +23,8 @@ PROBE_FACTOR = 8.0
 """A probe waits so many times the slowest answer seen."""
 MIN_PROBE_WAIT_S = 0.1
 FULL_PROBE = 4
+SUSPECT_PART = 0.25
+"""Of its time-out, a unit is waited for that has not answered the last time, where others wait behind it."""
 LINK_REST = 50.0
 """Unanswered probes take at most a fiftieth of the link's time."""
 
@@ -37,8 +42,8 @@ class Silence:
         self.probe_s = math.inf
         """When the next probe is due."""
         self.probes = 0
-        self.probing = False
-        """A probe is out."""
+        self.probing: Request | None = None
+        """The probe that is out."""
 
 
 class Silences:
@@ -68,40 +73,44 @@ class Silences:
         unit = self.units.get(unit_id)
         return unit is not None and unit.demoted
 
-    def may_probe(self, unit_id: int, now_s: float) -> bool:
-        """Whether a request of this demoted unit may go out now, as its probe."""
-        unit = self.units[unit_id]
-        return (
-            now_s >= unit.probe_s
-            and now_s >= self._rest_until_s
-            and not any(other.probing for other in self.units.values())
-        )
+    def begin_probe(self, request: Request, now_s: float) -> bool:
+        """Whether this request of a demoted unit may go out now, as its probe; it is the unit's probe then."""
+        unit = self.units[request.unit_id]
+        if now_s < unit.probe_s or now_s < self._rest_until_s or any(other.probing for other in self.units.values()):
+            return False
+        unit.probing = request
+        return True
 
-    def probe(self, unit_id: int, timeout_s: float, slowest_s: float) -> float:
-        """One goes out: how long it may wait for its answer, in seconds."""
-        unit = self.units[unit_id]
-        unit.probing = True
-        unit.probes += 1
-        if unit.probes % FULL_PROBE == 0 or not slowest_s:
+    def wait_s(self, request: Request, slowest_s: float, *, is_alone: bool) -> float:
+        """How long a request that goes out now may wait for its answer, in seconds. `is_alone`: nobody is behind it."""
+        unit = self.units.get(request.unit_id)
+        timeout_s = request.timeout_s
+        if unit is None:
             return timeout_s
-        return min(timeout_s, max(MIN_PROBE_WAIT_S, PROBE_FACTOR * slowest_s))
+        unit.probes += unit.demoted
+        if is_alone or not slowest_s or (unit.demoted and unit.probes % FULL_PROBE == 0):
+            return timeout_s
+        least_s = MIN_PROBE_WAIT_S if unit.demoted else SUSPECT_PART * timeout_s
+        return min(timeout_s, max(least_s, PROBE_FACTOR * slowest_s))
 
-    def probe_failed(self, unit_id: int, now_s: float, took_s: float) -> None:
-        """It was not answered (or not sent, `took_s` 0): the next one comes later."""
-        unit = self.units.get(unit_id)
-        if unit is None or not unit.probing:
+    def probe_over(self, request: Request, now_s: float, took_s: float) -> None:
+        """If this was a probe: it was not answered (or not sent, `took_s` 0), and the next one comes later."""
+        unit = self.units.get(request.unit_id)
+        if unit is None or unit.probing is not request:
             return
-        unit.probing = False
+        unit.probing = None
         if took_s:
             unit.interval_s = min(2 * unit.interval_s, MAX_PROBE_S)
             self._rest_until_s = now_s + LINK_REST * took_s
-        unit.probe_s = now_s + unit.interval_s
+            unit.probe_s = now_s + unit.interval_s
+        else:
+            unit.probe_s = now_s + min(unit.interval_s, FIRST_PROBE_S)
 
     def reconnected(self, now_s: float) -> None:
         """A new connection: every demoted unit may be probed at once, one after the other."""
         self._rest_until_s = -math.inf
         for unit_id, unit in list(self.units.items()):
-            unit.probing = False
+            unit.probing = None
             unit.strikes = STRIKES if unit.demoted else 0
             if unit.demoted:
                 unit.probe_s = now_s

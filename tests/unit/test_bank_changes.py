@@ -93,3 +93,17 @@ def test_a_span_may_lack_a_value_in_parts() -> None:
     bank.block_parts(span, [(0, 1, 2)])
     bank.block(span, 11)
     assert ask(bank, "03 0005 0001") == "830b"
+
+
+def test_what_was_readable_in_parts_and_is_not_any_more_voids_standing_answers() -> None:
+    bank = Bank({Table.HOLDING: [(0, 2)]})
+    [span] = bank.claim([(Table.HOLDING, 0, 2)])
+    bank.block_parts(span, [(0, 1, 2)])
+    voided: list[int] = []
+    bank.on_blocked = lambda: voided.append(1)
+    bank.block(span, 2)
+    assert voided == [1]
+    assert ask(bank, "03 0001 0001") == "8302"
+    bank.block(span, 11)
+    assert voided == [1]
+    assert ask(bank, "03 0001 0001") == "830b"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.errors import LinkBusy, LinkDown, LinkError, MalformedResponse, RequestTimeout
 from gateway.interfaces import Request
 from gateway.modbus import mbap
-from gateway.southbound.link import TIMEOUTS_TO_RECONNECT, Link
+from gateway.southbound.link import Link
 from gateway.southbound.queues import MAX_POLLS
 from gateway.southbound.seams import Carrier, Owner, Settings
 from gateway.southbound.troubles import REPEAT_S
@@ -35,6 +37,12 @@ class Case:
 
     async def _never(self, owner: Owner) -> Carrier:
         raise AssertionError("no test dials")
+
+    def reconnect(self) -> None:
+        """The device accepts a new connection."""
+        assert self.carrier.closed
+        self.carrier = RecordingCarrier()
+        self.link.connected(self.carrier)
 
     def submit(self, name: str = "a", *, unit: int = 1, retries: int = 0, quirks: tuple[str, ...] = ()) -> Request:
         def done(answer: bytes | None, error: LinkError | None) -> None:
@@ -77,20 +85,25 @@ def test_answers_are_paired_by_transaction_id_in_any_order() -> None:
     assert [name for name, _ in case.told] == ["c", "a", "b"]
 
 
-def test_a_late_answer_is_dropped_and_never_given_to_the_next_request() -> None:
-    case = Case()
+def test_after_a_time_out_nothing_is_sent_on_that_connection_and_its_late_answers_are_nobodys() -> None:
+    case = Case(in_flight=2)
     case.submit("a")
-    [(late, _, _)] = case.sent()
-    case.time.advance(1.0)
-    assert case.errors == [RequestTimeout]
+    case.time.advance(0.5)
     case.submit("b")
-    [(tid, _, _)] = case.sent()
-    assert tid != late
+    (late, _, _), (other, _, _) = case.sent()
+    case.time.advance(0.5)
+    assert case.errors == [RequestTimeout]
+    case.submit("c")
+    assert case.sent() == [], "the connection is to be closed"
     case.answer(late, bytes.fromhex("0304DEADBEEF"))
-    assert len(case.told) == 1
     assert case.link.counters.late == 1
+    assert not case.carrier.closed, "what is out is waited for"
+    case.answer(other)
+    assert case.told[1:] == [("b", TWO)]
+    case.reconnect()
+    [(tid, _, _)] = case.sent()
     case.answer(tid)
-    assert case.told[1] == ("b", TWO)
+    assert case.told[2:] == [("c", TWO)]
 
 
 def test_an_answer_that_waited_in_our_buffers_while_the_process_slept_is_late() -> None:
@@ -123,7 +136,7 @@ def test_an_answer_that_does_not_fit_its_request_closes_the_connection(pdu: str)
     case.submit("b")
     (tid, _, _), _ = case.sent()
     case.answer(tid, bytes.fromhex(pdu))
-    assert case.errors == [MalformedResponse, LinkDown]
+    assert dict((name, type(result)) for name, result in case.told) == {"a": MalformedResponse, "b": LinkDown}
     assert case.carrier.closed
     assert not case.link.up
 
@@ -140,34 +153,25 @@ def test_an_exception_response_is_an_answer_and_keeps_the_connection() -> None:
 def test_a_read_is_asked_again_before_it_fails() -> None:
     case = Case()
     case.submit("a", retries=1)
-    [(first, _, _)] = case.sent()
+    assert len(case.sent()) == 1
     case.time.advance(1.0)
-    [(second, _, _)] = case.sent()
-    assert second != first
+    case.reconnect()
+    assert len(case.sent()) == 1
     assert case.told == []
     case.time.advance(1.0)
     assert case.errors == [RequestTimeout]
     assert "asked 2 times" in str(case.told[0][1])
 
 
-def test_time_outs_in_a_row_reconnect_but_not_the_first() -> None:
+def test_each_time_out_takes_a_new_connection_and_the_link_stays_up() -> None:
     case = Case()
-    for _ in range(TIMEOUTS_TO_RECONNECT):
-        assert case.link.up
+    for number in range(3):
+        assert case.link.counters.redials == number
         case.submit()
         case.time.advance(1.0)
-    assert not case.link.up
-    assert case.carrier.closed
-
-
-def test_one_silent_unit_does_not_reconnect_what_another_answers_on() -> None:
-    case = Case()
-    for _ in range(3 * TIMEOUTS_TO_RECONNECT):
-        case.submit("dead", unit=9)
-        case.time.advance(1.0)
-        case.submit("alive")
-        case.answer(case.sent()[-1][0])
-    assert case.link.up
+        assert case.link.up
+        case.reconnect()
+    assert case.link.silent(1)
 
 
 def test_a_shorter_time_out_behind_a_longer_one_is_kept() -> None:
@@ -275,12 +279,14 @@ def test_a_dead_unit_ahead_of_a_healthy_one_does_not_starve_it() -> None:
     case.submit("dead", unit=1, retries=1)
     case.submit("alive", unit=2)
     asked: list[int] = []
-    for _ in range(6):
+    for _ in range(12):
         for tid, unit, _ in case.sent():
             asked.append(unit)
             if unit == 2:
                 case.answer(tid, unit=2)
-        case.time.advance(1.0)
+        case.time.advance(0.5)
+        if case.carrier.closed:
+            case.reconnect()
     assert asked == [1, 1, 2, 1]  # after three time-outs in a row the dead one is left alone
     assert case.link.up
     assert ("alive", TWO) in case.told
@@ -317,6 +323,7 @@ class Watching:
 
     def __init__(self, case: Case, unit: int) -> None:
         self.changes = 0
+        self.can_probe = True
         case.link.watch(unit, self)
 
     def link_changed(self) -> None:
@@ -326,36 +333,62 @@ class Watching:
         pass
 
 
-def test_a_time_out_of_the_only_unit_takes_a_new_connection_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_time_out_takes_a_new_connection_in_silence(caplog: pytest.LogCaptureFixture) -> None:
     # Later answers on the old one could be those to the requests before (protocol digest 6.1, lag by one).
     case = Case()
     unit = Watching(case, 1)
     case.submit("a", retries=1)
-    case.submit("b")
+    case.submit("b", unit=2)
     case.sent()
     case.time.advance(1.0)
     assert case.carrier.closed
     assert case.told == []
-    assert unit.changes == 0
     case.submit("c")
-    case.carrier = RecordingCarrier()
-    case.link.connected(case.carrier)
+    case.reconnect()
     for _ in range(3):
-        [(tid, _, _)] = case.sent()
-        case.answer(tid)
+        [(tid, answering, _)] = case.sent()
+        case.answer(tid, unit=answering)
     assert sorted(name for name, result in case.told if result == TWO) == ["a", "b", "c"]
     assert case.link.counters.redials == 1
     assert unit.changes == 0
     assert caplog.records == []
 
 
-def test_a_time_out_of_one_unit_of_several_keeps_the_connection() -> None:
+def test_what_is_told_of_a_time_out_sends_nothing_on_the_connection_that_is_closed() -> None:
     case = Case()
-    Watching(case, 1)
-    Watching(case, 2)
-    case.submit("a")
+    again = Request(1, READ_TWO, 1.0, 0, lambda answer, error: case.told.append(("again", answer)))
+    first = Request(1, READ_TWO, 1.0, 0, lambda answer, error: case.link.submit(again))
+    case.link.submit(first)
+    case.sent()
+    old = case.carrier
     case.time.advance(1.0)
-    assert not case.carrier.closed
+    assert old.take() == b""
+    case.reconnect()
+    [(tid, _, _)] = case.sent()
+    case.answer(tid)
+    assert case.told == [("again", TWO)]
+
+
+def test_a_link_that_ends_while_it_redials_tells_everybody() -> None:
+    async def main() -> None:
+        never = asyncio.get_running_loop().create_future()
+
+        async def hang(owner: Owner) -> Carrier:
+            result: Carrier = await never
+            return result
+
+        case = Case()
+        case.link.keeper._dials = [hang]
+        running = asyncio.create_task(case.link.run())
+        case.submit("a")
+        case.time.advance(1.0)
+        case.submit("b")
+        await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert case.errors == [RequestTimeout, LinkDown]
+
+    asyncio.run(main())
 
 
 def test_what_waited_for_a_new_connection_fails_when_it_cannot_be_made() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.interfaces import Priority, Request
-from gateway.southbound.queues import DUTY, MAX_ASKED, MAX_POLLS, Queues
+from gateway.southbound.queues import DUTY, MAX_ASKED, MAX_POLLS, MAX_WRITES, Queues
 
 
 def put(queues: Queues, priority: Priority, count: int, unit: int = 1) -> None:
@@ -44,8 +44,8 @@ def test_each_kind_has_its_limit() -> None:
     put(queues, Priority.POLL, MAX_POLLS)
     request = Request(1, b"\x03\0\0\0\1", 1.0, 0, lambda answer, error: None)
     assert not queues.put(request)
-    put(queues, Priority.ASK, MAX_ASKED - 1)
-    put(queues, Priority.WRITE, 1)
+    put(queues, Priority.ASK, MAX_ASKED)
+    put(queues, Priority.WRITE, MAX_WRITES)
     for priority in (Priority.ASK, Priority.WRITE):
         request.priority = priority
         assert not queues.put(request)

@@ -7,9 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.errors import LinkError, RequestTimeout, UnitSilent
+from gateway.errors import LinkBusy, LinkError, RequestTimeout, UnitSilent
 from gateway.interfaces import Priority, Request
 from gateway.southbound.link import Link
+from gateway.southbound.queues import MAX_ASKED
 from gateway.southbound.seams import Carrier, Owner, Settings
 from gateway.southbound.silence import FIRST_PROBE_S, LINK_REST, MAX_PROBE_S, MIN_PROBE_WAIT_S
 from tests.support.fake import ManualTime, RecordingCarrier
@@ -25,6 +26,7 @@ class Unit:
         self.plant = plant
         self.results: list[bytes | LinkError | None] = []
         self.changes = 0
+        self.can_probe = True
         self.request = Request(unit_id, READ, timeout_s, 0, self._done)
         plant.link.watch(unit_id, self)
 
@@ -72,6 +74,9 @@ class Plant:
                     answer = functools.partial(self._answer, tid, unit_id, pdu)
                     self.time.call_at(self.time.now_s + self.delay_s, answer)
             self.time.advance(0.005)
+            if self.carrier.closed:
+                self.carrier = RecordingCarrier()
+                self.link.connected(self.carrier)
 
     def _answer(self, tid: bytes, unit_id: int, pdu: bytes) -> None:
         self.link.received([(int.from_bytes(tid, "big"), unit_id, pdu)])
@@ -165,8 +170,6 @@ def test_a_new_connection_is_a_new_chance_for_a_silent_unit() -> None:
     demoted(plant, unit, neighbour)
     plant.dead.clear()
     plant.link.broken("test")
-    plant.carrier = RecordingCarrier()
-    plant.link.connected(plant.carrier)
     plant.run(0.1)
     assert unit.results[-1] == ANSWER
 
@@ -182,3 +185,40 @@ def test_good_answers_in_between_keep_a_unit_that_refuses_one_block_with_0b() ->
         unit.poll()
         plant.run(0.1)
     assert not plant.link.silent(5)
+
+
+def test_a_unit_that_nobody_can_ask_by_himself_is_probed_by_the_next_request_a_write_too() -> None:
+    plant = Plant()
+    plant.dead.add(5)
+    unit, neighbour = Unit(plant, 5), Unit(plant, 6)
+    unit.can_probe = False
+    demoted(plant, unit, neighbour)
+    plant.dead.clear()
+    plant.run(FIRST_PROBE_S + 1.0)
+    assert len(plant.times(5)) == 3, "nobody asked"
+    write = Request(5, bytes.fromhex("0300000001"), 1.0, 0, unit._done, priority=Priority.WRITE)
+    plant.link.submit(write)
+    plant.run(0.1)
+    assert unit.results[-1] == ANSWER
+    assert not plant.link.silent(5)
+
+
+def test_a_probe_that_finds_no_place_in_the_queue_does_not_end_all_probes() -> None:
+    plant = Plant()
+    plant.dead.add(5)
+    unit, neighbour = Unit(plant, 5), Unit(plant, 6)
+    demoted(plant, unit, neighbour)
+    unit.can_probe = False
+    plant.time.now_s += FIRST_PROBE_S + 60.0
+    told: list[LinkError | None] = []
+    for _ in range(MAX_ASKED + 1):
+        request = Request(6, READ, 1.0, 0, lambda answer, error: None, priority=Priority.ASK)
+        plant.link.submit(request)
+    probe = Request(5, READ, 1.0, 0, lambda answer, error: told.append(error), priority=Priority.ASK)
+    plant.link.submit(probe)
+    assert isinstance(told[0], LinkBusy)
+    plant.dead.clear()
+    plant.run(60.0)
+    plant.link.submit(probe)
+    plant.run(0.1)
+    assert told[1:] == [None]
