@@ -4,8 +4,8 @@ After STRIKES time-outs in a row a unit is demoted: its requests fail at once, a
 after 10 s, then 20, 40 ... up to 5 minutes. The first answer restores it. Units behind a bridge share its line, so a
 probe costs all of them time. Rules that keep that below what anybody notices, where there are others on the link: after
 its first time-out a unit is waited for a quarter of it only; a probe waits no longer than a few times the slowest
-answer seen on the link (every FULL_PROBE-th its whole time-out, for a unit that has become slow); and after one that was
-not answered the link makes no other probe until it was LINK_REST times as long without.
+answer seen on the link (every FULL_PROBE-th its whole time-out, for a unit that has become slow); and after one that
+was not answered the link makes no other probe until it was LINK_REST times as long without.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ import pytest
 
 from gateway.errors import LinkBusy, LinkDown, LinkError, OutcomeUnknown, RequestTimeout
 from gateway.interfaces import Priority, Request, Steps, Write, once
-from gateway.southbound.writer import BUSY_PAUSE_S, MAX_BUSY, MAX_WAITING, Writer
+from gateway.southbound.link import MAX_WAIT_S
+from gateway.southbound.writer import BUSY_PAUSE_S, MAX_BUSY, MAX_LINES, MAX_WAITING, Writer
 from tests.support.fake import ManualTime
 
 ONE = bytes.fromhex("0600010001")
@@ -130,7 +131,7 @@ def test_the_latest_of_one_key_replaces_those_that_wait_and_all_get_its_outcome(
     case = Case()
     case.write("first", ONE, key="k")  # goes out at once
     case.write("old", TWO, key="k")
-    case.write("other", bytes.fromhex("0600090009"))
+    case.write("other", bytes.fromhex("0600090009"), key="o")
     case.write("new", THREE, key="k")
     assert case.answer(ONE) == ONE
     assert case.answer(None, LinkDown("x"), sent=False) == bytes.fromhex("0600090009"), (
@@ -194,3 +195,87 @@ def test_a_full_queue_refuses() -> None:
         case.write("a", ONE)
     case.write("b", TWO)
     assert [(name, type(result)) for name, result in case.told] == [("b", LinkBusy)]
+
+
+def test_a_set_point_is_never_moved_past_a_command() -> None:
+    case = Case()
+    case.write("out", ONE, key="x")
+    case.write("old", ONE, key="k")
+    case.write("command", TWO)
+    case.write("new", THREE, key="k")
+    assert [case.answer(pdu) for pdu in (ONE, ONE, TWO, THREE)] == [ONE, ONE, TWO, THREE]
+
+
+def test_of_set_points_whose_clients_have_gone_the_latest_that_is_waited_for_is_sent() -> None:
+    case = Case()
+    case.write("out", ONE, key="x")
+    case.write("stays", TWO, key="k")
+    case.write("leaves", THREE, key="k").wanted = False
+    case.answer(ONE)
+    assert case.answer(TWO) == TWO
+
+
+def test_a_write_that_waits_on_the_link_is_not_wanted_any_more_when_its_client_has_gone() -> None:
+    case = Case()
+    write = case.write("a", ONE)
+    [request] = case.out
+    assert request.wanted
+    write.wanted = False
+    assert not request.wanted
+
+
+def test_a_busy_device_is_not_asked_again_for_a_client_that_has_gone() -> None:
+    case = Case()
+    write = case.write("a", ONE)
+    case.answer(b"\x86\x06")
+    write.wanted = False
+    case.time.advance(10.0)
+    assert case.out == []
+    assert [type(result) for _, result in case.told] == [LinkDown]
+
+
+def test_what_has_begun_to_write_is_finished_although_its_client_has_gone() -> None:
+    case = Case()
+
+    def steps() -> Steps:
+        yield ONE
+        answer = yield TWO
+        return answer
+
+    write = case.write("a", b"", steps=steps)
+    write.wanted = False
+    case.answer(ONE)
+    assert case.out[0].wanted
+    assert case.answer(TWO) == TWO
+
+
+def test_a_write_older_than_its_limit_is_refused_without_its_turn() -> None:
+    case = Case()
+    case.write("out", ONE)
+    case.write("waits", TWO)
+    case.time.advance(MAX_WAIT_S + 0.1)
+    assert [(name, type(result)) for name, result in case.told] == [("waits", LinkDown)]
+    assert not case.out[0].wanted, "and what waits on the link is not sent either"
+
+
+def test_an_unknown_outcome_is_told_but_not_without_end(caplog: pytest.LogCaptureFixture) -> None:
+    case = Case()
+    for _ in range(20):
+        case.write("a", ONE)
+        case.answer(None, RequestTimeout("no answer within 1 s"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "unit 3: write of holding:1: outcome unknown: no answer within 1 s"
+    ] * MAX_LINES
+
+
+def test_steps_that_fail_by_our_bug_do_not_stop_the_writer() -> None:
+    case = Case()
+
+    def steps() -> Steps:
+        yield ONE
+        raise RuntimeError("bug")
+
+    case.write("a", b"", steps=steps)
+    case.answer(ONE)
+    case.write("b", TWO)
+    assert case.answer(TWO) == TWO
