@@ -5,6 +5,7 @@ Pure, and made where it disturbs nobody: at a reload in a thread beside the serv
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -40,7 +41,6 @@ class PushPlan:
 
     push: Push
     source_unit: int
-    force_multiple: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class DevicePlan:
     @property
     def sends(self) -> tuple[object, ...]:
         """What it is written on our own account."""
-        return (self.pushes, self.watchdog, self.force_multiple)
+        return (self.pushes, self.watchdog)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class Blueprint:
             quirks,
             tuple(job_keys(config, name)),
             tuple(_writes(config, device)) if device.enabled else (),
-            tuple(PushPlan(push, config.unit_of(push.from_), device.force_multiple) for push in device.push),
+            tuple(PushPlan(push, config.unit_of(push.from_)) for push in device.push),
             device.watchdog,
             device.force_multiple,
             self._status(device.status),
@@ -279,7 +279,7 @@ def difference(old: Blueprint | None, new: Blueprint) -> Difference:
             found.statuses_new.append(name)
         if (was.writes if was else ()) != plan.writes:
             found.writes.append(name)
-        if was is None or was.sends != plan.sends or (was.timeout_s, was.quirks) != (plan.timeout_s, plan.quirks):
+        if was is None or was.sends != plan.sends:
             found.sends.append(name)
     found.writes += [name for name in found.devices_gone if before[name].writes and name not in found.writes]
     own_before = old.own_status if old else None
@@ -310,9 +310,14 @@ def _lines(found: Difference, before: dict[str, DevicePlan], new: Blueprint, cha
     yield from _named("device", [name for name in found.devices_new if name not in before], "added")
     yield from _named("device", [name for name in found.devices_gone if name not in new.devices], "removed")
     yield from _named("device", sorted(gone & fresh), "restarted")
-    for name in changed:
-        count = sum(key.device == name for key in found.jobs_new)
-        yield f"device {name}: {count} of {len(new.devices[name].jobs)} requests new"
+    news = Counter(key.device for key in found.jobs_new)
+    if len(changed) > MAX_NAMES:
+        names = f"{', '.join(changed[:MAX_NAMES])} and {len(changed) - MAX_NAMES} more"
+        count, most = sum(news[name] for name in changed), sum(len(new.devices[name].jobs) for name in changed)
+        yield f"devices {names}: {count} of {most} requests new"
+    else:
+        for name in changed:
+            yield f"device {name}: {news[name]} of {len(new.devices[name].jobs)} requests new"
     told = {*gone, *fresh, *changed}
     quiet = [name for name in new.devices if name in {*found.writes, *found.sends, *found.statuses_new} - told]
     yield from _named("device", quiet, "changed in what is written or shown")

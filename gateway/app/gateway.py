@@ -19,6 +19,7 @@ from gateway.app.blueprint import Blueprint, Difference
 from gateway.app.looptime import LoopTime
 from gateway.app.plant import Plant
 from gateway.config.model import Config
+from gateway.config.model import Server as ServerConfig
 from gateway.config.urls import ListenUrl
 from gateway.control.socket import ControlError, ControlSocket
 from gateway.errors import GatewayError
@@ -62,7 +63,7 @@ class Gateway:
         self._has_state = False
         state_path = blueprint.config.state_path
         self._state = StateDirectory(state_path)
-        self._retained = Retained(state_path, self.scheduler)
+        self._retained = Retained(state_path, self.scheduler, lambda *part: self.plant.given(*part))
         self._control: ControlSocket | None = None
         self.plant = Plant(
             self.freshness, self.counters, self.hub, self.scheduler, self.wheel, self._retained, self._own_status
@@ -174,22 +175,21 @@ class Gateway:
         simulations = self.plant.new_simulations(blueprint, found)
         try:
             await self.plant.start_simulations(simulations.values())
+            self._configure(server)  # its backlog is for listeners that are opened now
             await self.server.listen(self._listen or server.listen)
         except GatewayError as error:
+            self._configure(before.config.server)
+            for simulation in simulations.values():
+                await simulation.stop()
             self.refused(str(error))
             return
         lines = self.plant.apply(blueprint, found, simulations)
         self.plant.retain(before)
-        self.server.configure(
-            max_connections=server.max_connections,
-            idle_timeout_s=server.idle_timeout_s,
-            keepalive_s=server.keepalive_s,
-            backlog=server.backlog,
-        )
         self._refusal = ""
         if before.config.server != server:
             lines.append("server changed")
-        if before.settings != blueprint.settings and not found.links_new:
+        both = before.settings.keys() & blueprint.settings.keys()
+        if any(before.settings[key] != blueprint.settings[key] for key in both):
             lines.append("settings of links changed")
         if lines:
             self.generation += 1
@@ -198,6 +198,14 @@ class Gateway:
         else:
             log.info("the configuration was read again: nothing has changed")
         await self.plant.stop_simulations(unused=True)
+
+    def _configure(self, server: ServerConfig) -> None:
+        self.server.configure(
+            max_connections=server.max_connections,
+            idle_timeout_s=server.idle_timeout_s,
+            keepalive_s=server.keepalive_s,
+            backlog=server.backlog,
+        )
 
     def refused(self, why: str) -> None:
         """A reload that changes nothing."""

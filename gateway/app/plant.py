@@ -97,11 +97,11 @@ class Plant:
         self._spans: dict[JobKey, dict[Placement, Span]] = {}
         self._statuses: dict[str, tuple[Tick, int, Span]] = {}
         """By device, or OWN: what brings it up to date, our unit id, its place."""
-        self._sendings = Sendings(wheel)
+        self._sendings = Sendings(wheel, self._judge)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._ended: list[dict[str, int]] = []
-        """Counters of links that are no more, for the last line."""
+        self._ended: dict[str, int] = {}
+        """Counters of links that are no more, summed up, for the last line."""
 
     # -- the difference -----------------------------------------------------------------------------------------
 
@@ -120,7 +120,7 @@ class Plant:
             simulations = self.new_simulations(blueprint, found)
         own_before = {unit_id: bank.own_ranges() for unit_id, bank in self.banks.items()}
         self.blueprint = blueprint
-        for name in {*found.sends, *found.devices_gone}:
+        for name in found.devices_gone:
             self._sendings.close(name)
         self._take_away(before, found)
         self._change_banks(before, found)
@@ -143,7 +143,7 @@ class Plant:
         self._change_routes(found)
         self._hook_writers()
         for name in found.sends:
-            self._add_sendings(name)
+            self._change_sendings(name, restarted=name in found.devices_new)
         self._hook_banks()
         self._change_units()
         return found.lines
@@ -248,7 +248,8 @@ class Plant:
 
     def _end_link(self, key: str) -> None:
         link = self.links.pop(key)
-        self._ended.append(link.totals())
+        for counter, count in link.totals().items():
+            self._ended[counter] = self._ended.get(counter, 0) + count
         self._rates.forget(key)
         del self._users[key]
         for mine in [mine for mine in self._writers if mine[0] == key]:
@@ -262,8 +263,9 @@ class Plant:
         """The one writer of a unit."""
         writer = self._writers.get((key, unit_id))
         if writer is None:
+            name = f"{key}, unit {unit_id}"
             writer = self._writers[key, unit_id] = Writer(
-                self.links[key].submit, self._scheduler, unit_id, timeout_s, quirks
+                self.links[key].submit, self._scheduler, unit_id, timeout_s, quirks, name
             )
         return writer
 
@@ -299,7 +301,10 @@ class Plant:
     # -- writes -------------------------------------------------------------------------------------------------
 
     def _judge(self) -> None:
-        self._freshness.judge(self._freshness.clock())
+        """What is too old is told before our image is read for somebody who asked, or is sent something, just now."""
+        now_s = self._freshness.clock()
+        if now_s >= self._freshness.until_s:
+            self._freshness.judge(now_s)
 
     def _change_writes(self, found: Difference) -> None:
         """What of our image goes to devices when clients write it."""
@@ -321,22 +326,29 @@ class Plant:
 
     def _hook_writers(self) -> None:
         """Whoever must know of writes to a unit: polled blocks and forwards."""
-        for writer in self._writers.values():
+        used = {(plan.link, plan.unit_id) for plan in self.blueprint.devices.values()}
+        used |= {(plan.link, plan.unit_id) for plan in self.blueprint.routes.values()}
+        for key, writer in list(self._writers.items()):
             writer.on_written.clear()
+            if key not in used and not len(writer):
+                del self._writers[key]
         for name, plan in self.blueprint.devices.items():
             if plan.link is not None:
                 writer = self._writer(plan.link, plan.unit_id, plan.timeout_s, plan.quirks)
-                writer.timeout_s, writer.quirks = plan.timeout_s, plan.quirks
+                writer.timeout_s, writer.quirks, writer.name = plan.timeout_s, plan.quirks, f"device {name}"
                 writer.on_written.append(functools.partial(_tell_device, self.devices[name]))
         for unit_id, route in self.blueprint.routes.items():
             if route.link is not None:
                 writer = self._writer(route.link, route.unit_id, route.timeout_s, route.quirks)
                 writer.on_written.append(self.forwards[unit_id].written)
+                device = self.devices.get(route.route.forward)
+                self.forwards[unit_id].reached = device.reached if device is not None and not device.blocks else None
 
-    def _add_sendings(self, name: str) -> None:
+    def _change_sendings(self, name: str, *, restarted: bool) -> None:
         plan = self.blueprint.devices[name]
         if plan.link is not None:
-            self._sendings.open(name, plan, self._destinations[name], self.links[plan.link], self.banks)
+            destination, link = self._destinations[name], self.links[plan.link]
+            self._sendings.change(name, plan, destination, link, self.banks, restarted=restarted)
 
     def _hook_banks(self) -> None:
         """Whoever must know of clients' writes to our own registers: pushes, and what is retained."""
@@ -437,7 +449,11 @@ class Plant:
 
     def _restore(self, unit_id: int) -> None:
         for table, first, count in self._retained.restore(unit_id, self.banks[unit_id]):
-            self._sendings.written(unit_id).mark(table, first, count)
+            self._sendings.restored(unit_id, table, first, count)
+
+    def given(self, unit_id: int, table: Table, first: int, stop: int) -> list[tuple[int, int]]:
+        """What of a range of ours clients have written, or was kept: what is worth keeping."""
+        return self._sendings.given(unit_id, table, first, stop)
 
     def retain(self, before: Blueprint) -> None:
         """After a reload: what is kept now, and what not any more."""
@@ -509,10 +525,10 @@ class Plant:
 
     def totals(self) -> str:
         """What was done, for the last line."""
-        links = [*self._ended, *(link.totals() for link in self.links.values())]
+        links = [link.totals() for link in self.links.values()]
 
         def total(name: str) -> int:
-            return sum(counters[name] for counters in links)
+            return self._ended.get(name, 0) + sum(counters[name] for counters in links)
 
         polls = sum(device.good_requests + device.failed_requests for device in self.devices.values())
         skipped = sum(group.skipped for group in self.groups.values())
@@ -577,7 +593,9 @@ def _address(url: Any, simulation: SimServer | None) -> tuple[str, int]:
 
 
 def _tell_device(device: Device, pdu: bytes, answer: bytes | None, hold_s: float) -> None:
-    written(device.blocks, pdu, answer, hold_s)  # type: ignore[arg-type]
+    if answer is not None:
+        device.reached()
+    written(device.blocks, pdu, answer, hold_s)  # type: ignore[arg-type]  # they are groups
 
 
 def _keep(retained: Retained, unit_id: int, table: Table, first: int, count: int) -> None:

@@ -1,35 +1,51 @@
 """Files that changed: the plant's own, its includes, profiles and tables, and new ones beside them.
 
 Looked at once a second, in a thread (a file may lie on a share that hangs). A change counts when it has been the same
-for two looks: editors and copies write in steps. Directories are looked at too, because a pattern in `include` may find
-a new file there. Polling rather than the system's notifications: it works on shares, in containers and everywhere.
+for two looks: editors and copies write in steps. A pattern in `include` may find a new file, so the names of the files
+beside them are looked at, too, but only of those that could be part of a plant: a directory that also takes our state,
+or somebody's logs, changes all the time. Polling rather than the system's notifications: it works on shares, in
+containers and everywhere.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 EVERY_S = 1.0
 
-Look = tuple[tuple[str, int, int, int], ...]
-"""Path, time of the last change, size and number of each file."""
+SUFFIXES = (".yaml", ".yml", ".csv")
+"""Of files that could be part of a plant."""
+
+Look = tuple[tuple[str, tuple[object, ...]], ...]
+"""By path: of a file the time of its last change, its size and its number; of a directory the names in it."""
 
 
 def look(paths: Iterable[Path]) -> Look:
-    """How the files, and the directories they lie in, are now. One that is missing is part of that."""
-    wanted = {path for file in paths for path in (file, file.parent)}
-    seen = []
-    for path in sorted(wanted):
+    """How the files are now, and which lie beside them. One that is missing is part of that."""
+    files = set(paths)
+    seen: list[tuple[str, tuple[object, ...]]] = []
+    for path in sorted(files):
         try:
             status = path.stat()
         except OSError:
-            seen.append((str(path), 0, 0, 0))
+            seen.append((str(path), ()))
         else:
-            size = 0 if path.is_dir() else status.st_size
-            seen.append((str(path), status.st_mtime_ns, size, status.st_ino))
+            seen.append((str(path), (status.st_mtime_ns, status.st_size, status.st_ino)))
+    for folder in sorted({path.parent for path in files} - files):
+        seen.append((str(folder), _names(folder)))
     return tuple(seen)
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    """Hidden files are no part of a plant: patterns do not find them, and editors make them."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return ()
+    return tuple(sorted(name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")))
 
 
 async def watch(

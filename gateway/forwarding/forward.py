@@ -77,10 +77,12 @@ class Forward:
         `written` must be called after every write to that unit, whoever it was, before its outcome is told.
         """
         self.counters = Counters()
+        self.reached: Callable[[], None] | None = None
+        """Called when the device has answered, of a device that nobody polls."""
         self._submit = submit
         self._write = write
         self._unit_id = unit_id
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._clock = clock
         self._quirks = quirks
         self._read_only = read_only
@@ -136,7 +138,7 @@ class Forward:
     # -- reads --------------------------------------------------------------------------------------------------
 
     def _fly(self, pdu: bytes, *, shared: bool) -> bytes | Later | None:
-        flight = Flight(self, self._unit_id, pdu, self._timeout_s, self._quirks)
+        flight = Flight(self, self._unit_id, pdu, self.timeout_s, self._quirks)
         waiter = flight.join()
         if shared:
             self._flights[pdu] = flight
@@ -153,6 +155,8 @@ class Forward:
             if self._cache_s and answer is not None and answer[0] < _EXCEPTION and not self._writing:
                 self._keep(pdu, answer)
         if answer is not None:
+            if self.reached is not None:
+                self.reached()
             return answer
         assert error is not None
         self.counters.failed += len(flight.waiters)
@@ -221,7 +225,7 @@ class Passage(Later):
         super().__init__()
         self._forward = forward
         self._pdu = pdu
-        self.write = Write(once(pdu), describe(pdu), self._ended)
+        self.write = Write(once(pdu), describe(pdu), self._ended, timeout_s=forward.timeout_s)
 
     def _ended(self, answer: bytes | None, error: LinkError | None) -> None:
         self.write.done = _over  # no circles: the collector has nothing to do here

@@ -42,13 +42,15 @@ class Absent:
 class Units:
     """The slots and plans that every connection serves from."""
 
-    __slots__ = ("plans", "slots")
+    __slots__ = ("meant", "plans", "slots")
 
     def __init__(
         self, units: Mapping[int, Unit], default_unit: int, unknown_unit: str, named: Collection[int] = ()
     ) -> None:
         """As `replace`."""
         self.slots: list[Unit] = []
+        self.meant: list[int] = []
+        """By unit id: the one that it means, itself but for 0 and 255."""
         self.plans: dict[bytes, Plan] = {}
         self.replace(units, default_unit, unknown_unit, named)
 
@@ -61,10 +63,13 @@ class Units:
         """
         absent: Unit = Absent(UNKNOWN_UNIT_CODES[unknown_unit])
         slots = [units.get(unit_id, absent) for unit_id in range(256)]
+        meant = list(range(256))
         for unit_id in DIRECT_UNIT_IDS:
             if unit_id not in named:
                 slots[unit_id] = slots[default_unit]
+                meant[unit_id] = default_unit
         self.slots[:] = slots
+        self.meant[:] = meant
         self.plans.clear()
         for bank in self.banks():
             bank.on_blocked = self.plans.clear

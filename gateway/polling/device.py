@@ -14,12 +14,16 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from gateway import clock
 from gateway.polling.rates import Measured
+from gateway.polling.repeat import Repeats
 
 log = logging.getLogger(__name__)
 
 STATUS_REGISTERS = 8
 _STATUS = struct.Struct(">HHHHII")
+MAX_MISMATCHES = 10
+"""Lines in a minute about writes that the device did not take; the job counts them all."""
 _MOST = 0xFFFF
 """A status register stops here: `never, or more`."""
 
@@ -90,8 +94,17 @@ CONNECTING = "connecting"
 class Device:
     """One device's health. Its jobs report to it; the status block and the log tell of it."""
 
-    def __init__(self, name: str, link: LinkState | None, on_change: Callable[[], None], *, unit_id: int) -> None:
-        """`link` is None when the device is disabled. `on_change()` is called when the state changes."""
+    def __init__(
+        self,
+        name: str,
+        link: LinkState | None,
+        on_change: Callable[[], None],
+        *,
+        unit_id: int,
+        clock: Callable[[], float] = clock.now,
+    ) -> None:
+        """`link` is None when the device is disabled. `on_change()` is called when the state changes; `clock` is that
+        of ages."""
         self.name = name
         self.unit_id = unit_id
         self.blocks: list[Block] = []
@@ -104,7 +117,18 @@ class Device:
         """Good, and its last request was: one more good read changes nothing but a counter. For the jobs' hot path."""
         self._link = link
         self._on_change = on_change
+        self.lines = Repeats()
+        """What the log was told of it."""
+        self.mismatches = Repeats(MAX_MISMATCHES)
+        """The same of writes that it did not take."""
+        self._clock = clock
         self._told_stale = False
+        self._owes_stale = False
+        """It is stale and the log does not know, for it was told of the last time just now."""
+        self._reached_s = -math.inf
+        """When it answered last, as far as is known without its blocks."""
+        self._is_reached = False
+        """It has answered since the link came up."""
         self._next_probe = 0
         self.state = State.WAITING if link is not None else State.DISABLED
 
@@ -112,9 +136,20 @@ class Device:
         """A request was answered with data."""
         self.good_requests += 1
         self.failures_in_row = 0
+        self._is_reached = True
+        self._reached_s = self._clock()
         if self.state is not State.GOOD:
             self.review()
         self.is_plain = self.state is State.GOOD
+
+    def reached(self) -> None:
+        """A write or a forwarded request was answered: all that is known of a device that is not polled."""
+        if self._link is None or not self._link.up:
+            return
+        self._is_reached = True
+        self._reached_s = self._clock()
+        if not self.blocks and self.state is not State.GOOD:
+            self.review()
 
     def failed(self, error: str, code: int = 0) -> None:
         """A request failed; `code` is the exception the device answered with, if it did."""
@@ -124,12 +159,17 @@ class Device:
         self.last_error = error
         if code:
             self.last_exception = code
+        if self._owes_stale:
+            self._tell_stale(counts=False)
 
     def expired(self) -> None:
         """A block has grown too old; of a device that never answered this is said here, for its state stays waiting."""
-        if self.state is State.WAITING and not self._told_stale:
+        if self.state is not State.WAITING or self._told_stale:
+            return
+        more = self.lines.more("waiting", self._clock())
+        if more is not None:
             self._told_stale = True
-            log.warning("device %s: no good read yet%s", self.name, f" ({self.last_error})" if self.last_error else "")
+            log.warning("device %s: no good read yet%s%s", self.name, self._why(), more)
 
     def link_changed(self) -> None:
         """The link came up or went down, or the unit was demoted or restored: what could not be read is read now."""
@@ -137,6 +177,11 @@ class Device:
         if self.is_reachable:
             for block in tuple(self.blocks):
                 block.catch_up()
+
+    @property
+    def can_probe(self) -> bool:
+        """There is something to ask it."""
+        return bool(self.blocks)
 
     def probe(self) -> None:
         """Ask it anything, a block at a time in turn: the link wants to know whether a silent unit is back."""
@@ -153,21 +198,33 @@ class Device:
 
     def review(self, *, told: bool = False) -> None:
         """Work out the state anew: a block, or the link, has changed. `told`: the log has the cause already."""
+        if self._link is not None and not self._link.up:
+            self._is_reached = False
         state = self._state()
         if state is self.state:
             return
         before, self.state = self.state, state
+        self._owes_stale = False
         if state is not State.GOOD:
             self.is_plain = False
         if state is State.STALE and before is not State.DOWN and not told:
-            self._told_stale = True
-            log.warning("device %s: stale%s", self.name, f" ({self.last_error})" if self.last_error else "")
+            self._tell_stale()
         elif state is State.GOOD and self._told_stale:
             self._told_stale = False
             log.info("device %s: good", self.name)
         else:  # the first read at start, or what the link has told
             log.debug("device %s: %s", self.name, state.name.lower())
         self._on_change()
+
+    def _tell_stale(self, *, counts: bool = True) -> None:
+        more = self.lines.more("stale", self._clock(), counts=counts)
+        self._owes_stale = more is None
+        if more is not None:
+            self._told_stale = True
+            log.warning("device %s: stale%s%s", self.name, self._why(), more)
+
+    def _why(self) -> str:
+        return f" ({self.last_error})" if self.last_error else ""
 
     def _state(self) -> State:
         if self._link is None:
@@ -176,13 +233,15 @@ class Device:
             return State.WAITING if self._link.trouble == CONNECTING else State.DOWN
         if self._link.silent(self.unit_id):
             return State.DOWN
+        if not self.blocks:  # it is written or forwarded to, never polled
+            return State.GOOD if self._is_reached else State.WAITING
         if not self.good_requests:
             return State.WAITING
         return State.STALE if any(block.stale for block in self.blocks) else State.GOOD
 
     def age_s(self, now_s: float) -> float:
-        """Of the oldest block; infinite while one was never read."""
-        return max(now_s - min((block.good_s for block in self.blocks), default=-math.inf), 0.0)
+        """Of the oldest block; infinite while one was never read. Without blocks: since it answered last."""
+        return max(now_s - min((block.good_s for block in self.blocks), default=self._reached_s), 0.0)
 
     def measured(self) -> Iterator[Measured]:
         """Its requests that have turns."""

@@ -51,11 +51,15 @@ MAX_RANGES = 12
 class _Hole:
     """A part that is refused, and when it is asked again."""
 
-    __slots__ = ("next_try_s", "pause_s")
+    __slots__ = ("flaps", "is_told", "next_try_s", "pause_s")
 
-    def __init__(self, pause_s: float, now_s: float) -> None:
+    def __init__(self, pause_s: float, now_s: float, *, flaps: bool) -> None:
+        """`flaps`: it was refused, read and refused again within RECHECK_S."""
         self.pause_s = pause_s
         self.next_try_s = now_s + pause_s
+        self.flaps = flaps
+        self.is_told = False
+        """The log has it."""
 
 
 class Group:
@@ -101,7 +105,12 @@ class Group:
         self._timer: Timer | None = None
         self._last_step_s = -MAX_PACE_S
         self._wrote_s = 0.0
+        self._found: object = None
+        """What was known to be refused when everything was known last."""
         self._told: object = None
+        """The same, as the log has it."""
+        self._healed: dict[int, int] = {}
+        """First address and count of what the log believes to be refused and is read again."""
         self._past_runs = self._past_skipped = 0
         self._next_probe = 0
         self.is_started = self.is_closed = False
@@ -277,7 +286,9 @@ class Group:
             hole.next_try_s = now_s + (hole.pause_s if hole.pause_s < RECHECK_S else RECHECK_S * share)
             job.block_with(code)
         else:
-            self._holes[part] = _Hole(self._first_pause_s(job, part, now_s), now_s)
+            pause_s, flaps = self._first_pause_s(job, part, now_s)
+            self._holes[part] = hole = _Hole(pause_s, now_s, flaps=flaps)
+            hole.is_told = self._healed.pop(part.first, None) is not None
             if job.turn is not None:
                 self._past_runs += job.turn.runs
                 self._past_skipped += job.turn.skipped
@@ -285,11 +296,12 @@ class Group:
             job.block_with(code)
         self.device.review(told=True)
 
-    def _first_pause_s(self, job: Job, part: Part, now_s: float) -> float:
+    def _first_pause_s(self, job: Job, part: Part, now_s: float) -> tuple[float, bool]:
+        """And whether it flaps."""
         pause_s, read_s = self._pauses.pop(part.first, (0.0, 0.0))
         if pause_s and now_s - read_s < RECHECK_S:  # good for a moment only
-            return min(2 * pause_s, RECHECK_S)
-        return FIRST_RECHECK_S if job.good_time_ns else RECHECK_S
+            return min(2 * pause_s, RECHECK_S), True
+        return (FIRST_RECHECK_S if job.good_time_ns else RECHECK_S), False
 
     def _accepted(self, split: Split, job: Job, part: Part) -> None:
         """A part of it was read."""
@@ -297,11 +309,19 @@ class Group:
         split.accept(part)
         hole = self._holes.pop(part, None)
         if hole is not None:
-            log.info("device %s: %s is no longer refused", self.device.name, job.describe())
+            if hole.is_told:
+                self._healed[part.first] = part.count
+                self._told = None
+                self._tell_healed(now_s)
             self._pauses[part.first] = (hole.pause_s, now_s)
             split.reconsider()
-            for other in self._holes.values():  # what has changed the device may have brought them back, too
-                other.next_try_s = now_s
+            if not hole.flaps and now_s - self._caught_up_s >= CATCH_UP_S:
+                # What has changed the device may have brought the others back, too; one that comes and goes tells
+                # nothing of them, and those that come and go keep their pauses.
+                self._caught_up_s = now_s
+                for other in self._holes.values():
+                    if not other.flaps:
+                        other.next_try_s = min(other.next_try_s, now_s)
         if self.is_started:
             job.start()
         self.device.review()
@@ -355,8 +375,9 @@ class Group:
         if self._split is not None and self._split.is_whole:
             if len(self._tags or ()) != 1:
                 log.debug("device %s: %s is read in one request again", self.device.name, self._where())
+            self._tell_healed(self._freshness.clock(), last=True)
             self._split = None
-            self._told = None
+            self._found = self._told = None
             self._parts = {}
 
     def _block_of(self, part: Part) -> Block:
@@ -383,10 +404,11 @@ class Group:
         now_s = self._freshness.clock()
         when_s = self._last_step_s + self._pace_s
         if self._trial is None and self._split.next_unknown() is None and self._split.next_join() is None:
-            self._tell(self._split)
-            if not self._holes:
+            tell_s = self._tell(self._split, now_s)
+            next_s = min((hole.next_try_s for hole in self._holes.values()), default=math.inf)
+            when_s = max(when_s, min(next_s, tell_s))
+            if math.isinf(when_s):
                 return
-            when_s = max(when_s, min(hole.next_try_s for hole in self._holes.values()))
         self._timer = self._wheel.later(max(when_s - now_s, 0.0), self._step)
 
     def _step(self) -> None:
@@ -419,22 +441,59 @@ class Group:
 
     # -- what is told -------------------------------------------------------------------------------------------
 
-    def _tell(self, split: Split) -> None:
-        """One line: what is refused, and what is safe to read in one request."""
+    def _tell(self, split: Split, now_s: float) -> float:
+        """One line: what is refused, and what is safe to read in one request. When there is more to tell; infinite:
+        nothing is left."""
+        self._tell_healed(now_s)
+        healed_s = self.device.lines.due_s(self._line("healed")) if self._healed else math.inf
         refused, safe = split.refused(), split.safe()
         finding = (tuple(refused), len(safe) if not refused else 0)
+        is_new, self._found = finding != self._found, finding
         if finding == self._told:
-            return
+            return healed_s
+        line = self._line("refused")
+        more = self.device.lines.more(line, now_s, counts=is_new)
+        if more is None:
+            return min(self.device.lines.due_s(line), healed_s)
         self._told = finding
+        for hole in self._holes.values():
+            hole.is_told = True
+        self._say(split, more)
+        return healed_s
+
+    def _tell_healed(self, now_s: float, *, last: bool = False) -> None:
+        """One line: what was told to be refused is read again. `last`: nothing is refused any more."""
+        if not self._healed:
+            return
+        more = self.device.lines.more(self._line("healed"), now_s, counts=False)
+        if more is None and not last:
+            return
+        ranges: list[tuple[int, int]] = []
+        for first, count in sorted(self._healed.items()):
+            if ranges and sum(ranges[-1]) == first:
+                ranges[-1] = (ranges[-1][0], ranges[-1][1] + count)
+            else:
+                ranges.append((first, count))
+        self._healed.clear()
+        where = _some([self.block.table.describe(first, count) for first, count in ranges])
+        log.info("device %s: %s %s no longer refused", self.device.name, where, "is" if len(ranges) == 1 else "are")
+
+    def _line(self, kind: str) -> tuple[object, ...]:
+        """What its lines of this kind are told apart by from others of the device."""
+        return (kind, self.block.table, self.block.first, self.block.count, self.block.every_s)
+
+    def _say(self, split: Split, more: str) -> None:
+        refused, safe = split.refused(), split.safe()
         describe = self.block.table.describe
         if not refused:
             log.warning(
-                "device %s: %s is refused in one request and read in %d: %s%s",
+                "device %s: %s is refused in one request and read in %d: %s%s%s",
                 self.device.name,
                 self._where(),
                 len(safe),
                 _some([describe(first, count) for first, count in safe]),
                 self._advice(split),
+                more,
             )
             return
         codes: dict[int, list[str]] = {}
@@ -449,7 +508,7 @@ class Group:
             rest = f"; safe to read in one request: {_some([describe(first, count) for first, count in safe])}"
         elif len(split.parts) > 1:
             rest = "; nothing of it can be read"
-        log.warning("device %s: %s%s", self.device.name, what, rest)
+        log.warning("device %s: %s%s%s", self.device.name, what, rest, more)
 
     def _advice(self, split: Split) -> str:
         most = f"max_{'bits' if self.block.table.is_bits else 'registers'}: {max(count for _, count in split.safe())}"
@@ -472,7 +531,7 @@ class Group:
         return [_row(job, now_s) for job in self.jobs if not job.refused_code]
 
     def holes(self, now_s: float) -> dict[str, Any] | None:
-        if self._split is None or (not self._holes and self._told is None):
+        if self._split is None or (not self._holes and self._found is None):
             return None
         describe = self.block.table.describe
         refused = self._split.refused()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from gateway.modbus import spec
@@ -104,26 +104,40 @@ class Held:
         """All that `other` wrote was written again."""
         return ~other.keep & self.keep == 0
 
+    def without(self, touched: int, size: int) -> Held | None:
+        """What is left of it when nobody knows any more what the bits `touched` of a block of `size` bytes hold."""
+        keep = self.keep | touched
+        if keep == (1 << 8 * size) - 1:
+            return None
+        return self if keep == self.keep else replace(self, keep=keep, put=self.put & ~touched)
+
 
 def hold(
     write: Written, table: Table, first: int, count: int, size: int, until_s: float, *, verify: bool
 ) -> Held | None:
     """A write laid over a block of `count` from `first` (`size` bytes of data); None: it does not touch it, or its
     content is not known."""
-    start, stop = max(write.first, first), min(write.first + write.count, first + count)
-    if write.table is not table or start >= stop or write.data is None:
+    touched = touches(write, table, first, count)
+    if not touched or write.data is None:
         return None
+    start, stop = max(write.first, first), min(write.first + write.count, first + count)
     if table.is_bits:
-        width, below = 1, start - first
-        number = int.from_bytes(write.data, "little") >> (start - write.first)
+        number = int.from_bytes(write.data, "little") >> (start - write.first) << (start - first)
     else:
-        width, below = 16, 16 * (first + count - stop)
         number = int.from_bytes(write.data, "big") >> 16 * (write.first + write.count - stop)
-    ones = (1 << width * (stop - start)) - 1
-    touched = (ones & ~write.and_mask if write.and_mask else ones) << below
+        number <<= 16 * (first + count - stop)
     everything = (1 << 8 * size) - 1
-    put = (number & ones) << below & touched
-    return Held(everything & ~touched, put, start, stop - start, table.is_bits, until_s, verify)
+    return Held(everything & ~touched, number & touched, start, stop - start, table.is_bits, until_s, verify)
+
+
+def touches(write: Written, table: Table, first: int, count: int) -> int:
+    """Ones where a write changes the data of a block of `count` from `first`, whatever it writes; 0: nowhere."""
+    start, stop = max(write.first, first), min(write.first + write.count, first + count)
+    if write.table is not table or start >= stop:
+        return 0
+    width, below = (1, start - first) if table.is_bits else (16, 16 * (first + count - stop))
+    ones = (1 << width * (stop - start)) - 1
+    return (ones & ~write.and_mask if write.and_mask else ones) << below
 
 
 def shown(data: bytes, table: Table, block_first: int, first: int, count: int, most: int = 8) -> str:

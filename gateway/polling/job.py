@@ -20,7 +20,7 @@ from gateway.interfaces import Request, Submit, Timer
 from gateway.modbus import spec
 from gateway.modbus.pdu import read_request
 from gateway.polling.device import Device
-from gateway.polling.held import Held, Written, hold, shown
+from gateway.polling.held import Held, Written, hold, shown, touches
 from gateway.polling.plan import Block
 from gateway.polling.rates import Rate
 from gateway.polling.sinks import Stretch, TagSink
@@ -75,8 +75,10 @@ class Job:
         "_clock",
         "_decode",
         "_doubts",
+        "_exact_s",
         "_freshness",
         "_held",
+        "_is_exact",
         "_last",
         "_odd",
         "_owner",
@@ -166,6 +168,10 @@ class Job:
         self._odd = True
         self._held: list[Held] = []
         self._doubts: list[Held] = []
+        self._is_exact = False
+        """Values of tags that were written pass the deadband."""
+        self._exact_s = -math.inf
+        """Until a request that is sent then, or later, is answered."""
         self._poll_again = False
         self._timer: Timer | None = None
         self._busy_in_row = 0
@@ -182,6 +188,8 @@ class Job:
             self._decode = decoder(self.block.tags, self.block.first)
             for sink in tags:
                 sink.point.source = self
+                if sink.exact:  # written while it was read in another request
+                    self._is_exact = self._odd = True
         if self._last is not None:
             self._place(self._last)
 
@@ -274,7 +282,9 @@ class Job:
             code = 0
             self._good(answer)
         self.is_watched = False
-        self._odd = bool(self.error or self.stale or self._held or self._doubts or not self.good_count)
+        self._odd = bool(
+            self.error or self.stale or self._held or self._doubts or self._is_exact or not self.good_count
+        )
         if awaited:
             self._owner.answered(self, code)
         elif code > 0:
@@ -288,9 +298,13 @@ class Job:
         """A whole block of data: its size was checked by the link against the request."""
         if self._held or self._doubts:
             answer = self._settle_writes(answer)
-        if answer != self._last:
+        if answer != self._last or self._is_exact:
             self._place(answer)
             self._last = answer
+        if self._is_exact and self.request.sent_s >= self._exact_s:
+            self._is_exact = False
+            for sink in self._tags:
+                sink.exact = False
         now_s = self._clock()
         self.good_s = now_s
         self.good_time_ns = _time_ns()
@@ -359,7 +373,7 @@ class Job:
     @property
     def is_writing(self) -> bool:
         """A write is not confirmed yet, or was not taken."""
-        return bool(self._held or self._doubts)
+        return bool(self._held or self._doubts or self._is_exact)
 
     @property
     def refused_code(self) -> int:
@@ -435,6 +449,8 @@ class Job:
         ):
             return
         now_s = self._clock()
+        self._exact_s = max(self._exact_s, now_s + hold_s)
+        self._let_pass(write.first, write.count)
         size = (block.count + 7) // 8 if block.table.is_bits else 2 * block.count
         held = hold(write, block.table, block.first, block.count, size, now_s + hold_s, verify=hold_s > 0)
         if held is not None:
@@ -445,12 +461,29 @@ class Job:
             if self._last is not None:  # what has expired is not shown
                 self._last = self._last[:2] + held.over(self._last[2:])
                 self._place(self._last)
+        elif write.data is None:
+            self._forget_writes(write, size)
         if not asks:
             return
         if hold_s > 0 and held is not None:
             self._poke_in(hold_s + TIMER_SLACK_S)
         else:
             self._poke_or_again()
+
+    def _let_pass(self, first: int, count: int) -> None:
+        """Tags in there have a value that was written, however near it is to the one before."""
+        for sink in self._tags_in(first, count):
+            if sink.let_pass():
+                self._is_exact = self._odd = True
+
+    def _forget_writes(self, write: Written, size: int) -> None:
+        """Nobody knows what `write` has left of the writes before it: the device's next answer is shown there."""
+        touched = touches(write, self.block.table, self.block.first, self.block.count)
+        self._held = [left for held in self._held if (left := held.without(touched, size)) is not None]
+        if self._doubts:
+            self._doubts = [left for held in self._doubts if (left := held.without(touched, size)) is not None]
+            for sink in self._tags_in(write.first, write.count):
+                sink.point.doubt = ""
 
     def _settle_writes(self, answer: bytes) -> bytes:
         """An answer after a write: with what was written if it was asked before, else as the device holds it."""
@@ -463,7 +496,10 @@ class Job:
             elif held.verify and not held.is_in(data):
                 self._doubt(held, data)
         self._held = waiting
-        self._end_doubts([held for held in self._doubts if held.is_in(data)])
+        over = [held for held in self._doubts if held.is_in(data)]
+        for held in over:
+            self._let_pass(held.first, held.count)
+        self._end_doubts(over)
         return head + data
 
     def _doubt(self, held: Held, data: bytes) -> None:
@@ -472,7 +508,11 @@ class Job:
         meant = shown(held.over(data), table, first, held.first, held.count)
         found = shown(data, table, first, held.first, held.count)
         where = table.describe(held.first, held.count)
-        log.warning("device %s: %s was written %s, the device holds %s", self.device.name, where, meant, found)
+        more = self.device.mismatches.more((table, held.first, held.count), self._clock())
+        if more is not None:
+            log.warning(
+                "device %s: %s was written %s, the device holds %s%s", self.device.name, where, meant, found, more
+            )
         self.mismatch_count += 1
         self._doubts.append(held)
         for sink in self._tags_of(held):
@@ -485,8 +525,10 @@ class Job:
                 sink.point.doubt = ""
 
     def _tags_of(self, held: Held) -> list[TagSink]:
-        stop = held.first + held.count
-        return [sink for sink in self._tags if sink.tag.first < stop and held.first < sink.tag.stop]
+        return self._tags_in(held.first, held.count)
+
+    def _tags_in(self, first: int, count: int) -> list[TagSink]:
+        return [sink for sink in self._tags if sink.tag.first < first + count and first < sink.tag.stop]
 
 
 def _ignore(answer: bytes | None, error: LinkError | None) -> None:

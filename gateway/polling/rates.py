@@ -1,9 +1,10 @@
 """What was asked for and what is achieved: rates of the jobs, load of the links, and a warning that names the culprits.
 
 Jobs count plain integers; here the differences are taken, a share of the jobs at every tick so that no tick holds the
-loop up. A link's load is what its jobs ask of it: for each, the time of a request and the quiet time after it, over its
-interval. Above 100 % no order of asking fits. With several requests in flight a request's time holds the waiting inside
-the device, too, so the warning also wants turns that were skipped.
+loop up. A link's load is what its jobs ask of it: for each, the time of a request and the quiet time after it, divided
+by the requests in flight but at least the quiet time, over its interval. Above 100 % no order of asking fits. With
+several requests in flight a request's time holds the waiting inside the device, too, so the warning also wants turns
+that were skipped.
 """
 
 from __future__ import annotations
@@ -150,7 +151,9 @@ class _Load:
         turn, took_s = job.turn, job.rate.took_s
         if turn is None or took_s is None:
             return 0.0
-        return 100.0 * (took_s + self.delay_s) / turn.period_s / self.in_flight
+        # The quiet time is kept between any two requests, however many are in flight.
+        busy_s = max((took_s + self.delay_s) / self.in_flight, self.delay_s)
+        return 100.0 * busy_s / turn.period_s
 
     def jobs(self) -> list[tuple[float, Measurable, Measured]]:
         """(share, device, job) of all that are asked; nobody asks a unit that is demoted."""

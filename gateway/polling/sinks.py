@@ -1,8 +1,9 @@
 """Where a block's bytes go: raw copies, and tags converted on their way into the image.
 
 A sink places what was read, blocks its span when there is no value, and does the device's `on_stale` when the value has
-grown too old. The deadband holds a tag's value for everybody alike: image and hub never differ. A raw block of which
-the device refuses a part is placed in stretches, each with a value or without, under the one span it has in the bank.
+grown too old. The deadband holds a tag's value for everybody alike: image and hub never differ; only what was written
+passes it. A raw block of which the device refuses a part is placed in stretches, each with a value or without, under
+the one span it has in the bank.
 """
 
 from __future__ import annotations
@@ -167,6 +168,8 @@ class TagSink:
         self._convert = from_raw(tag)
         self._deadband = tag.deadband
         self._lost = True
+        self.exact = False
+        """It was written: its values pass the deadband until its job knows what the device made of it."""
         self.is_faulty = False
         """A bug of ours has hit it once."""
 
@@ -178,7 +181,7 @@ class TagSink:
         if value is None:
             self._no_value(NO_VALUE)
             return
-        if self._deadband and not self._lost and abs(value - point.value) <= self._deadband:  # type: ignore[operator]
+        if self._deadband and not self._lost and not self.exact and self._is_near(value):
             return
         if self._put is not None and not self._put(value, raw):
             self._no_value(f"{value} does not fit")
@@ -189,6 +192,17 @@ class TagSink:
         point.changes += 1
         if self._target is not None:
             self._target.filled()
+
+    def let_pass(self) -> bool:
+        """It was written: place the next value however near it is. False: there is no deadband, they all are."""
+        if not self._deadband:
+            return False
+        self.exact = True
+        self.raw = None  # the deadband may have kept back the very value
+        return True
+
+    def _is_near(self, value: Value) -> bool:
+        return bool(abs(value - self.point.value) <= self._deadband)  # type: ignore[operator]
 
     def fail(self) -> None:
         """Our bug while taking a value: there is none."""

@@ -9,15 +9,21 @@ and counted, never queued twice.
 from __future__ import annotations
 
 import heapq
+import logging
 import math
 from collections.abc import Callable
 
 from gateway.interfaces import Scheduler, Timer
 
+log = logging.getLogger(__name__)
+
 SLOT_S = 0.001
 """What is due within the same slot goes in the same turn; loop timers are no finer."""
 
 _SLOTS_PER_S = 1 / SLOT_S
+
+MAX_TRACEBACKS = 10
+"""Of our own bugs in turns; one of each turn."""
 
 _GOLDEN = 0.6180339887498949
 """Multiples of it modulo 1 spread evenly for any number of jobs."""
@@ -26,7 +32,7 @@ _GOLDEN = 0.6180339887498949
 class Turn:
     """One entry of the wheel: call `run` every `period_s`. `run()` returns False when the last one is still out."""
 
-    __slots__ = ("dropped", "due_s", "late_s", "period_s", "run", "runs", "skipped")
+    __slots__ = ("dropped", "due_s", "is_faulty", "late_s", "period_s", "run", "runs", "skipped")
 
     def __init__(self, period_s: float, run: Callable[[], bool]) -> None:
         self.period_s = period_s
@@ -39,6 +45,8 @@ class Turn:
         self.late_s = 0.0
         """How late the last turn was; half a slot early at most."""
         self.dropped = False
+        self.is_faulty = False
+        """A bug of ours has hit it once."""
 
 
 class Wheel:
@@ -53,6 +61,7 @@ class Wheel:
         self._timer: Timer | None = None
         self._timer_slot = 0
         self._is_stopped = False
+        self._tracebacks = 0
 
     def time(self) -> float:
         """The scheduler's, as `Turn.due_s`."""
@@ -101,6 +110,12 @@ class Wheel:
 
     def _fire(self) -> None:
         self._timer = None
+        try:
+            self._run_due()
+        finally:
+            self._arm()
+
+    def _run_due(self) -> None:
         now_s = self._scheduler.time()
         slots, heap = self._slots, self._heap
         until = int(now_s * _SLOTS_PER_S + 0.5)
@@ -116,7 +131,12 @@ class Wheel:
                     turn.skipped += missed
                     due_s += missed * period_s
                 turn.due_s = due_s
-                if turn.run():
+                try:
+                    ran = turn.run()
+                except Exception:  # our bug: the other turns, and its next ones, come all the same
+                    ran = False
+                    self._fault(turn)
+                if ran:
                     turn.runs += 1
                 else:
                     turn.skipped += 1
@@ -127,7 +147,12 @@ class Wheel:
                     heapq.heappush(heap, slot)
                 else:
                     due.append(turn)
-        self._arm()
+
+    def _fault(self, turn: Turn) -> None:
+        if not turn.is_faulty and self._tracebacks < MAX_TRACEBACKS:
+            self._tracebacks += 1
+            log.exception("bug in the gateway in what comes every %g s; it goes on", turn.period_s)
+        turn.is_faulty = True
 
 
 def _nothing() -> bool:

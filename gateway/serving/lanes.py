@@ -23,8 +23,8 @@ class Client(Protocol):
         """The answer of whoever has this unit id now; never raises."""
         ...
 
-    def may_overtake(self, unit: Unit, pdu: bytes) -> bool:
-        """What the unit says of it; never raises."""
+    def may_overtake(self, unit: Unit, unit_id: int, pdu: bytes) -> bool:
+        """What `unit`, whose answers are still to come, says of it, if it still has this unit id; never raises."""
         ...
 
     def deliver(self, lane: Lane, frames: list[bytes], answered: int, *, is_empty: bool) -> None:
@@ -35,11 +35,15 @@ class Client(Protocol):
 class Lane:
     """Oldest first: what has begun, with its answer or a Later, then what has not. Its first one is not settled."""
 
-    __slots__ = ("_begun", "_client", "_moving", "_waiting", "unit")
+    __slots__ = ("_begun", "_client", "_moving", "_unit", "_waiting", "key")
 
-    def __init__(self, client: Client, unit: Unit, tid: bytes, unit_id: int, later: Later) -> None:
-        """For a request whose answer is still to come; transaction id and unit id as the client wrote them."""
-        self.unit = unit
+    def __init__(self, client: Client, key: int, unit: Unit, tid: bytes, unit_id: int, later: Later) -> None:
+        """For a request whose answer is still to come; transaction id and unit id as the client wrote them.
+
+        `key`: the unit id that is meant. A reload may give it to another unit; the answers keep their order all the same.
+        """
+        self.key = key
+        self._unit = unit
         self._client = client
         self._begun: list[tuple[bytes, int, bytes | Later | None]] = [(tid, unit_id, later)]
         self._waiting: list[tuple[bytes, int, bytes]] = []
@@ -50,7 +54,7 @@ class Lane:
     def take(self, tid: bytes, unit_id: int, pdu: bytes) -> None:
         """One more request of the client."""
         client = self._client
-        if self._waiting or not client.may_overtake(self.unit, pdu):
+        if self._waiting or not client.may_overtake(self._unit, unit_id, pdu):
             self._waiting.append((tid, unit_id, pdu))
             return
         self._moving = True
@@ -89,7 +93,7 @@ class Lane:
                 answered += 1
                 if answer is not None:
                     frames.append(tid + _tail(0, len(answer) + 1, unit_id) + answer)
-            if not waiting or (begun and not client.may_overtake(self.unit, waiting[0][2])):
+            if not waiting or (begun and not client.may_overtake(self._unit, waiting[0][1], waiting[0][2])):
                 break
             tid, unit_id, pdu = waiting.pop(0)
             begun.append((tid, unit_id, client.ask(unit_id, pdu)))

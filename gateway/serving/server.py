@@ -82,7 +82,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._rest = b""
         """Half a frame, or what was received and not served yet."""
-        self._lanes: dict[Unit, Lane] = {}
+        self._lanes: dict[int, Lane] = {}
+        """By the unit id that is meant."""
         """By unit, and not by its id: ids that mean the same unit share their order."""
         self.waiting = 0
         """Requests without an answer, in all lanes."""
@@ -170,7 +171,7 @@ class Connection(asyncio.Protocol):
                 if self.waiting >= MAX_WAITING:
                     full = True
                     break
-                lane = lanes.get(unit)
+                lane = lanes.get(server.units.meant[unit_id])
                 if lane is not None:
                     requests += 1
                     self.waiting += 1
@@ -188,7 +189,8 @@ class Connection(asyncio.Protocol):
                         self._write(answers)
                         answers = []
                     self.waiting += 1
-                    lanes[unit] = Lane(self, unit, data[start : start + 2], unit_id, answer)
+                    key = server.units.meant[unit_id]
+                    lanes[key] = Lane(self, key, unit, data[start : start + 2], unit_id, answer)
                     plans = _NO_PLANS
                     start = stop
                     continue
@@ -256,16 +258,20 @@ class Connection(asyncio.Protocol):
     # -- lanes --------------------------------------------------------------------------------------------------
 
     def ask(self, unit_id: int, pdu: bytes) -> bytes | Later | None:
-        """The answer of whoever has this unit id now."""
+        """The answer of whoever has this unit id now; what has grown too old since it was asked is no value any more."""
+        freshness = self._server.freshness
+        now_s = freshness.clock()
+        if now_s >= freshness.until_s:
+            freshness.judge(now_s)
         try:
             return self._server.units.slots[unit_id].answer(pdu)
         except Exception:
             return self._server.fault(self, unit_id, pdu)
 
-    def may_overtake(self, unit: Unit, pdu: bytes) -> bool:
+    def may_overtake(self, unit: Unit, unit_id: int, pdu: bytes) -> bool:
         """Whether it may begin while the unit has not answered what came before; a bug says no."""
         try:
-            return unit.may_overtake(pdu)
+            return self._server.units.slots[unit_id] is unit and unit.may_overtake(pdu)
         except Exception:
             self._server.fault(self, pdu[0], pdu)
             return False
@@ -285,7 +291,7 @@ class Connection(asyncio.Protocol):
             counters.silent += answered - len(frames)
         self._out += frames
         if is_empty:
-            self._lanes.pop(lane.unit, None)
+            self._lanes.pop(lane.key, None)
             self._flush()
             if not (self._busy or self._eof):
                 return

@@ -1,13 +1,14 @@
-"""Registers that survive a restart: those of units with `retain: true` that are our own and open to clients' writes.
+"""Registers that survive a restart: those of units with `retain: true` that are our own and that a client wrote.
 
 A change is on the disk at once when the second before was quiet, else with the next snapshot, one second after the last
 began: a power cut costs at most a second and the time that the disk takes. A unit is copied in one go, so a snapshot is
 one moment of it; the disk is waited for in the room's thread, one file at a time. What equals the last snapshot is not
 written: clients that repeat their set-points wear out no flash.
 
-Mapped registers come from their devices and read-only ones from `initial`; neither is kept, or an `initial` that was
-edited would never count. The payload is rows of table, first address, count (">BHI") and the bytes of the wire: the
-copy on the loop is a few slices, and a row can be read whatever the unit is declared as by then.
+Mapped registers come from their devices, read-only ones and those that nobody wrote from `initial`; none is kept, or an
+`initial` that was edited would never count, and a push would send what nobody gave. The payload is rows of table, first
+address, count (">BHI") and the bytes of the wire: the copy on the loop is a few slices, and a row can be read whatever
+the unit is declared as by then.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import functools
 import logging
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from gateway.bank import Bank
@@ -38,6 +39,8 @@ CLOSE_S = 2.0
 
 Part = tuple[Table, int, int]
 """Table, first address, count."""
+Given = Callable[[int, Table, int, int], Iterable[tuple[int, int]]]
+"""Unit id, table, first, stop; the (first, stop) parts of it that clients wrote, in order."""
 
 _KEPT_TABLES = (Table.COILS, Table.HOLDING)
 """Clients cannot write the others."""
@@ -63,10 +66,10 @@ class _Kept:
         self.bank = bank
         self.parts = list(_parts(bank))
 
-    def take(self) -> bytes:
-        """Copy the registers."""
+    def take(self, given: Callable[[Table, int, int], Iterable[tuple[int, int]]]) -> bytes:
+        """Copy the registers that were `given` a value."""
         if self.bank is not None:
-            self.taken = _encode(self.bank, self.parts)
+            self.taken = _encode(self.bank, self.parts, given)
         assert self.taken is not None  # a unit that leaves dirty is copied
         return self.taken
 
@@ -74,10 +77,11 @@ class _Kept:
 class Retained:
     """Keeps the registers of the units that it watches, in `retained-UNIT.bin`. Lives in one loop, until `close`."""
 
-    def __init__(self, directory: Path, scheduler: Scheduler, worker: Worker | None = None) -> None:
-        """Opens nothing. `directory` must be ours alone (StateDirectory)."""
+    def __init__(self, directory: Path, scheduler: Scheduler, given: Given, worker: Worker | None = None) -> None:
+        """Opens nothing. `directory` must be ours alone (StateDirectory); `given` is asked when a unit is copied."""
         self._directory = directory
         self._scheduler = scheduler
+        self._given = given
         self._worker = worker or DiskThread()
         self._units: dict[int, _Kept] = {}
         self._dirty: set[int] = set()
@@ -135,7 +139,7 @@ class Retained:
         if kept is None:
             return
         if unit_id in self._dirty or unit_id in self._round:
-            kept.take()
+            self._take(unit_id, kept)
         kept.bank = None
 
     def _kept(self, unit_id: int) -> _Kept:
@@ -169,11 +173,14 @@ class Retained:
             kept = self._units.get(unit_id)
             if kept is None:
                 continue
-            payload = kept.take()
+            payload = self._take(unit_id, kept)
             if payload != kept.saved:
                 self._write(unit_id, kept, payload)
                 return
         self._end()
+
+    def _take(self, unit_id: int, kept: _Kept) -> bytes:
+        return kept.take(functools.partial(self._given, unit_id))
 
     def _write(self, unit_id: int, kept: _Kept, payload: bytes) -> None:
         def done(error: Exception | None) -> None:
@@ -292,12 +299,17 @@ def _writable(bank: Bank, table: Table, first: int, stop: int) -> Iterator[tuple
         yield begin, stop
 
 
-def _encode(bank: Bank, parts: list[Part]) -> bytes:
-    return b"".join(
-        piece
-        for table, first, count in parts
-        for piece in (_ROW.pack(table, first, count), bank.get(table, first, count))
-    )
+def _encode(bank: Bank, parts: list[Part], given: Callable[[Table, int, int], Iterable[tuple[int, int]]]) -> bytes:
+    pieces: list[bytes] = []
+    for table, first, count in parts:
+        if table.is_bits:
+            for begin, end in given(table, first, first + count):
+                pieces += (_ROW.pack(table, begin, end - begin), bank.get(table, begin, end - begin))
+            continue
+        data = bank.get(table, first, count)  # once: whoever writes every other register makes many rows
+        for begin, end in given(table, first, first + count):
+            pieces += (_ROW.pack(table, begin, end - begin), data[2 * (begin - first) : 2 * (end - first)])
+    return b"".join(pieces)
 
 
 def _decode(payload: bytes) -> list[_Row]:

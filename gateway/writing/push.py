@@ -8,6 +8,8 @@ ours that were not written since the start, and copies of a device's that are to
 from __future__ import annotations
 
 import logging
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -27,7 +29,13 @@ CHECK_S: Final = 0.1
 RETRY_S: Final = 10.0
 """After a failure, for a push that has no cycle of its own and whose link did not go down."""
 
+TOLD_S: Final = 60.0
+"""Of one push or watchdog that fails again and again there is a line so often, at most."""
+
 _COUNTS: Final = 0x10000
+_GIVEN, _KEPT = 1, 2
+"""The marks: a value of `initial`, which is in the configuration; one of a client, which is nowhere else."""
+_RUNS_KEPT = re.compile(rb"\x02+")
 
 
 class Written:
@@ -37,16 +45,16 @@ class Written:
         self._marks: dict[Table, bytearray] = {}
         self._pushes: list[Push] = []
 
-    def mark(self, table: Table, first: int, count: int) -> None:
-        """This has a value: `initial`, or retained."""
+    def mark(self, table: Table, first: int, count: int, *, kept: bool = False) -> None:
+        """This has a value: of `initial`, or (`kept`) one that a client wrote, perhaps before the start."""
         marks = self._marks.get(table)
         if marks is None:
             marks = self._marks[table] = bytearray(ADDRESSES)
-        marks[first : first + count] = b"\1" * count
+        marks[first : first + count] = bytes((_KEPT if kept else _GIVEN,)) * count
 
     def note(self, table: Table, first: int, count: int) -> None:
         """A client has written this (`Bank.on_write`)."""
-        self.mark(table, first, count)
+        self.mark(table, first, count, kept=True)
         for push in self._pushes:
             if push.table is table and push.first < first + count and first < push.stop:
                 push.touch()
@@ -70,6 +78,11 @@ class Written:
         marks = self._marks.get(table)
         return marks is None or marks.find(0, first, stop) >= 0
 
+    def kept(self, table: Table, first: int, stop: int) -> list[tuple[int, int]]:
+        """The (first, stop) parts of this range that a client wrote: what `retain` has to keep."""
+        marks = self._marks.get(table)
+        return [] if marks is None else [run.span() for run in _RUNS_KEPT.finditer(marks, first, stop)]
+
     def watch(self, push: Push) -> None:
         self._pushes.append(push)
 
@@ -78,9 +91,12 @@ class Written:
 
 
 class _Outlet:
-    """What pushes and watchdogs have in common: one write out at a time, and its trouble told once."""
+    """What pushes and watchdogs have in common: one write out at a time, and its trouble told once.
 
-    def __init__(self, destination: Destination, what: str, name: str) -> None:
+    What fails now and then is told every TOLD_S at most, and its recovery only after its failure was.
+    """
+
+    def __init__(self, destination: Destination, what: str, name: str, now: Callable[[], float]) -> None:
         """`what`: what is written, in both notations; `name`: for the log, what writes it."""
         self._destination = destination
         self._what = what
@@ -89,7 +105,12 @@ class _Outlet:
         self.is_out = False
         self.trouble = ""
         """Why the last write failed; empty: it did not."""
+        self._now = now
         self._told = False
+        """The log has it that it fails."""
+        self._told_s = -math.inf
+        self._untold = 0
+        """Failures since the last line about one, without those that it speaks for."""
 
     def send(self, steps: Callable[[], Steps]) -> None:
         """Only when none is out."""
@@ -110,12 +131,20 @@ class _Outlet:
         if isinstance(error, LinkDown):
             pass  # nothing was sent; that the device is away is told by its link
         elif self.trouble and not self._told:
-            self._told = True
-            log.warning("device %s: %s %s fails: %s", self._destination.name, self._name, self._what, self.trouble)
+            self._fails()
         elif not self.trouble and self._told:
             self._told = False
             log.info("device %s: %s %s works again", self._destination.name, self._name, self._what)
         self.ended()
+
+    def _fails(self) -> None:
+        now_s = self._now()
+        if now_s - self._told_s < TOLD_S:
+            self._untold += 1
+            return
+        more = f" ({self._untold} times since)" if self._untold else ""
+        self._told, self._told_s, self._untold = True, now_s, 0
+        log.warning("device %s: %s %s fails: %s%s", self._destination.name, self._name, self._what, self.trouble, more)
 
     def ended(self) -> None:
         """The write is over, `trouble` says how."""
@@ -138,13 +167,15 @@ class Push(_Outlet):
         on_change: bool,
         has_cycle: bool,
         soon: Callable[[Callable[[], object]], object],
+        judge: Callable[[], None],
         now: Callable[[], float] = clock.now,
     ) -> None:
         """`count` places of our `table` go to `device_first`; `soon(callback)` calls when this event is over.
+        `judge()`: what is old is told; called before the image is read, also by a process that has slept.
 
         Wants `check` called every CHECK_S, `tick` in its cycle if it has one.
         """
-        super().__init__(destination, device_table.describe(device_first, count), "push to")
+        super().__init__(destination, device_table.describe(device_first, count), "push to", now)
         self.table, self.first, self.stop = table, first, first + count
         self.closed = False
         self._bank = bank
@@ -153,7 +184,7 @@ class Push(_Outlet):
         self._on_change = on_change
         self._has_cycle = has_cycle
         self._soon = soon
-        self._now = now
+        self._judge = judge
         self._called = False
         self._sent: bytes | None = None
         """What the device has, as far as we know; None: unknown."""
@@ -225,6 +256,7 @@ class Push(_Outlet):
         """Whether every source has a value that counts."""
         if self.closed:
             return False
+        self._judge()
         spans = self._bank.spans_in(self.table, self.first, self.stop - self.first)
         if any(span.code or span.stale for span in spans):
             return False
@@ -260,9 +292,9 @@ class Push(_Outlet):
 class Watchdog(_Outlet):
     """A register of the device that counts up while the gateway is well: 0..65535 and around."""
 
-    def __init__(self, destination: Destination, address: int) -> None:
+    def __init__(self, destination: Destination, address: int, now: Callable[[], float] = clock.now) -> None:
         """`address`: a holding register. Wants `tick` called in its cycle."""
-        super().__init__(destination, Table.HOLDING.describe(address), "watchdog")
+        super().__init__(destination, Table.HOLDING.describe(address), "watchdog", now)
         self._address = address
         self.count = 0
         """The value to be written next."""

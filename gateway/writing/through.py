@@ -28,6 +28,10 @@ _READ_WRITE = struct.Struct(">HHHHB")
 _COIL_VALUES = {b"\xff\x00": b"\1", b"\x00\x00": b"\0"}
 _WORD: Final = 0xFFFF
 _REGISTER_BITS: Final = 16
+
+MAX_WRITES_AHEAD: Final = 16
+"""Writes to one device that clients may hand on before they are answered; a device's queue has places for more, so that
+one client that sends on and on leaves some to the others."""
 _BEYOND: Final = 1 << 17
 """After every address and every stop that a request can name."""
 
@@ -78,6 +82,11 @@ class _Area:
     def touches(self, first: int, stop: int) -> bool:
         """Whether something in this range goes to a device."""
         return self._firsts[bisect_right(self._stops, first)] < stop
+
+    def first_in(self, first: int, stop: int) -> _Entry | None:
+        """The first that something in this range belongs to."""
+        index = bisect_right(self._stops, first)
+        return self.entries[index] if self._firsts[index] < stop else None
 
     def covering(self, first: int, stop: int) -> list[_Entry]:
         """The entries that fill the range: whole ones, or one raw copy. Refused(02) if they do not."""
@@ -140,7 +149,8 @@ class Through:
     def overtakes(self, request: bytes) -> bool:
         """Whether it is a write that goes to a device: those of one client are handed on without waiting for answers.
 
-        Their order is kept by who writes to the device. With 23 a read waits for its turn, so it waits.
+        Their order is kept by who writes to the device. With 23 a read waits for its turn, so it waits. When enough is
+        on its way to the device they wait, too: the rest has its place at the client.
         """
         function = request[0]
         if function in (spec.WRITE_SINGLE_REGISTER, spec.MASK_WRITE_REGISTER, spec.WRITE_MULTIPLE_REGISTERS):
@@ -153,7 +163,12 @@ class Through:
             return False
         first, count = _pair(request, 1)
         many = function in (spec.WRITE_MULTIPLE_COILS, spec.WRITE_MULTIPLE_REGISTERS)
-        return area.touches(first, first + (count if many else 1))
+        entry = area.first_in(first, first + (count if many else 1))
+        if entry is None:
+            return False
+        if isinstance(entry, _BitRegister):
+            return all(region.destination.waiting < MAX_WRITES_AHEAD for region in entry.bits.values())
+        return entry.destination.waiting < MAX_WRITES_AHEAD  # it is the others', too, or the write is refused
 
     # -- the functions ------------------------------------------------------------------------------------------
 

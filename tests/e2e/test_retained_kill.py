@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+from tests.support.devices import ScriptedDevice
 from tests.support.oneshot import gateway as gateway_command
 from tests.support.process import running
 from tests.support.until import wait_until
-from tests.support.wire import Wire
+from tests.support.wire import Wire, adu
 
 PLANT = """
 server: {listen: "tcp://127.0.0.1:0"}
@@ -23,13 +24,48 @@ def test_registers_and_coils_are_there_after_kill_9(tmp_path: Path) -> None:
         wire.ask(bytes.fromhex("05 0003 ff00"))
         wait_until(lambda: file.exists() and b"\x12\x34\x56\x78" in file.read_bytes(), 5.0, "the snapshot")
         wire.ask(bytes.fromhex("06 0005 0009"))
-        wait_until(lambda: b"\x00\x09\x00\x00" in file.read_bytes(), 5.0, "the next one")
+        wait_until(lambda: b"\x00\x05\x00\x00\x00\x01\x00\x09" in file.read_bytes(), 5.0, "the next one")
         gateway.process.kill()
         gateway.process.wait(5.0)
     with running(PLANT, tmp_path) as gateway, Wire(gateway.port) as wire:
         assert wire.ask(bytes.fromhex("03 0001 0002")) == bytes.fromhex("03 04 1234 5678")
         assert wire.ask(bytes.fromhex("03 0005 0001")) == bytes.fromhex("03 02 0009")
         assert wire.ask(bytes.fromhex("01 0003 0001")) == bytes.fromhex("01 01 01")
+
+
+def test_what_nobody_wrote_is_neither_kept_nor_pushed_after_a_restart(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def behave(tid: int, unit: int, pdu: bytes) -> bytes:
+        asked.append(pdu.hex())
+        return adu(tid, unit, pdu)
+
+    device = ScriptedDevice(behave)
+    plant = f"""{PLANT}
+devices:
+  press:
+    url: tcp://127.0.0.1:{device.port}
+    push:
+      - {{write: "holding:70", from: "1/holding:3", on: change, every: 200ms}}
+      - {{write: "holding:71", from: "1/holding:4", on: change, every: 200ms}}
+      - {{write: "holding:72", from: "1/holding:2", on: change, every: 200ms}}
+"""
+    file = tmp_path / "state" / "retained-1.bin"
+    try:
+        with running(plant, tmp_path) as gateway, Wire(gateway.port) as wire:
+            wire.ask(bytes.fromhex("06 0004 0029"))
+            wait_until(lambda: "0600470029" in asked and "0600480007" in asked, 5.0, "the pushes")
+            wait_until(lambda: file.exists() and b"\x00\x29" in file.read_bytes(), 5.0, "the snapshot")
+        asked.clear()
+        with (
+            running(plant.replace('"holding:2": 7', '"holding:2": 8'), tmp_path) as gateway,
+            Wire(gateway.port) as wire,
+        ):
+            assert wire.ask(bytes.fromhex("03 0002 0003")) == bytes.fromhex("03 06 0008 0000 0029")
+            wait_until(lambda: asked.count("0600470029") > 3 and asked.count("0600480008") > 3, 5.0, "the pushes")
+    finally:
+        device.close()
+    assert set(asked) == {"0600470029", "0600480008"}, "0 in holding:3 is not a value that anybody gave"
 
 
 def test_a_damaged_file_is_told_and_the_older_one_used(tmp_path: Path) -> None:

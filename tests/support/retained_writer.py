@@ -36,12 +36,16 @@ class LoopTime:
         return asyncio.get_running_loop().call_at(when, callback)
 
 
+def everything(unit_id: int, table: Table, first: int, stop: int) -> list[tuple[int, int]]:
+    return [(first, stop)]
+
+
 class Writer:
     """A unit with every register there is, and its one client."""
 
     def __init__(self, directory: Path) -> None:
         self.bank = Bank({Table.HOLDING: [(0, 65536)]})
-        self.retained = retained.Retained(directory, LoopTime())
+        self.retained = retained.Retained(directory, LoopTime(), everything)
         self.bank.on_write = lambda table, first, count: self.retained.changed(UNIT)
         self.restored = self.retained.restore(UNIT, self.bank)
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import logging
 import weakref
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 from gateway.config.load import load
 from gateway.modbus.spec import Table
 from gateway.polling.assemble import job_keys
-from gateway.polling.device import State
+from gateway.polling.device import Device, State
 from gateway.values import Quality, Tag
-from tests.support.polled import Polled
+from tests.support.fake import ManualTime
+from tests.support.polled import Link, Plc, Polled
 
 
 def test_a_unit_that_is_demoted_is_down_and_what_was_missed_is_read_when_it_is_back() -> None:
@@ -203,3 +208,79 @@ def test_failures_in_a_row_end_with_any_good_request_of_the_device() -> None:
     assert plant.device.failures_in_row == 1
     plant.run(1.1)
     assert plant.device.failures_in_row == 0
+
+
+class Bare:
+    """A device alone, on a clock moved by hand."""
+
+    def __init__(self) -> None:
+        self.time = ManualTime(1000.0)
+        self.link = Link(self.time, Plc())
+        self.device = Device("press", self.link, lambda: None, unit_id=1, clock=self.time.time)
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """State and age as the status block has them."""
+        data = self.device.status(self.time.now_s)
+        return int.from_bytes(data[:2], "big"), int.from_bytes(data[2:4], "big")
+
+
+def test_a_device_that_is_not_polled_is_good_once_it_has_answered() -> None:
+    bare = Bare()
+    assert not bare.device.can_probe
+    assert bare.shown == (State.WAITING, 0xFFFF)
+    bare.device.reached()
+    assert bare.shown == (State.GOOD, 0)
+    bare.time.advance(7)
+    assert bare.shown == (State.GOOD, 7)
+    bare.device.reached()
+    assert bare.shown == (State.GOOD, 0)
+    bare.link.up = False
+    bare.device.link_changed()
+    assert bare.shown[0] == State.DOWN
+    bare.device.reached()  # an answer that was on its way
+    bare.link.up = True
+    bare.device.link_changed()
+    assert bare.shown[0] == State.WAITING
+    bare.device.reached()
+    assert bare.shown == (State.GOOD, 0)
+
+
+def test_a_write_that_was_answered_makes_no_polled_device_good() -> None:
+    plant = Polled(0, 10, every_s=60.0, stale_s=180.0)
+    assert plant.device.can_probe
+    plant.device.reached()
+    assert plant.device.state is State.WAITING
+    assert plant.device.age_s(plant.time.now_s) > 0xFFFF
+
+
+def test_a_device_that_flaps_between_stale_and_good_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    bare = Bare()
+    block = SimpleNamespace(stale=False, good_s=1000.0)
+    bare.device.blocks.append(block)  # type: ignore[arg-type]
+    bare.device.good()
+    for _ in range(61):
+        block.stale = True
+        bare.device.review()
+        bare.time.advance(0.5)
+        block.stale = False
+        bare.device.good()
+        bare.time.advance(0.5)
+    assert [record.getMessage() for record in caplog.records] == [
+        "device press: stale",
+        "device press: good",
+        "device press: stale (59 times since the last line)",
+        "device press: good",
+    ]
+    block.stale = True  # and now it stays so
+    bare.device.review()
+    for _ in range(70):
+        bare.time.advance(1)
+        bare.device.failed("no answer")
+    assert [record.getMessage() for record in caplog.records[4:]] == [
+        "device press: stale (no answer) (1 times since the last line)"
+    ]
+    block.stale = False
+    bare.device.good()
+    assert caplog.records[-1].getMessage() == "device press: good"

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.modbus.spec import Table
+from gateway.polling.device import MAX_MISMATCHES
 from gateway.polling.held import Written, hold, parse, written
 from gateway.polling.job import BUSY_RETRIES
 from gateway.values import Quality, Tag
@@ -227,6 +228,98 @@ def test_a_slider_leaves_one_write_to_verify() -> None:
     assert len(plant.group.jobs[0]._held) == 1
     plant.run(3)
     assert not plant.group.jobs[0].is_writing
+
+
+def test_a_write_of_unknown_outcome_ends_what_was_held_there_and_nothing_else() -> None:
+    plant = Polled(0, 10)
+    plant.run(2)
+    plant.plc.values = {3: 9, 4: 9}
+    written([plant.group], pdu("10 0003 0002 04 0005 0006"), pdu("10 0003 0002"), 30.0)
+    plant.run(2)
+    assert plant.read(3, 2) == [5, 6]  # polls may be old for 30 s
+    written([plant.group], pdu("06 0003 0007"), None, 30.0)
+    plant.run(2)
+    assert plant.read(3, 2) == [9, 6]
+    written([plant.group], pdu("10 0000 000a 14" + "00" * 20), None, 30.0)
+    assert not plant.group.jobs[0]._held
+    plant.run(2)
+    assert plant.read(3, 2) == [9, 9]
+
+
+def test_a_write_of_unknown_outcome_ends_the_doubt_about_what_it_touched() -> None:
+    plant = Polled(tags=[Tag("level", Table.HOLDING, 20, 1, "uint16"), Tag("other", Table.HOLDING, 21, 1, "uint16")])
+    plant.run(2)
+    written([plant.group], pdu("10 0014 0002 04 0005 0006"), pdu("10 0014 0002"), 1.0)
+    plant.run(3)
+    assert plant.quality("level") is plant.quality("other") is Quality.UNCERTAIN
+    written([plant.group], pdu("06 0014 0007"), None, 1.0)
+    plant.run(2)
+    assert plant.quality("level") is Quality.GOOD
+    assert plant.quality("other") is Quality.UNCERTAIN
+    plant.plc.values[21] = 6
+    plant.run(2)
+    assert plant.quality("other") is Quality.GOOD
+
+
+def test_an_acknowledged_write_passes_the_deadband_and_so_does_what_the_device_made_of_it() -> None:
+    plant = Polled(tags=[Tag("level", Table.HOLDING, 3, 1, "uint16", deadband=5.0)], every_s=1.0)
+    plant.plc.values[3] = 0
+    plant.run(2)
+    write(plant, "06 0003 0003")
+    assert plant.read(3) == [3]
+    assert plant.hub.sample("press", "level").value == 3
+    plant.run(3)
+    assert plant.read(3) == [3]
+    plant.plc.values[3] = 5
+    plant.run(3)
+    assert plant.read(3) == [3]  # that was no write
+    written([plant.group], pdu("06 0003 0004"), pdu("06 0003 0004"), 0.0)
+    plant.run(1)
+    assert plant.read(3) == [5]  # it was given 4 and holds 5
+    plant.plc.values[3] = 6
+    plant.run(3)
+    assert plant.read(3) == [5]
+    write(plant, "06 0003 0007", unknown=True)
+    plant.run(1)
+    assert plant.read(3) == [6]
+    plant.plc.values[3] = 8
+    plant.run(3)
+    assert plant.read(3) == [6]
+    write(plant, "06 0003 0008")
+    assert plant.read(3) == [8]
+
+
+def test_a_value_that_a_slow_device_takes_late_passes_the_deadband() -> None:
+    plant = Polled(tags=[Tag("level", Table.HOLDING, 3, 1, "uint16", deadband=5.0)], every_s=1.0)
+    plant.plc.values[3] = 0
+    plant.run(2)
+    written([plant.group], pdu("06 0003 0003"), pdu("06 0003 0003"), 2.0)
+    assert plant.read(3) == [3]
+    plant.run(4)
+    assert plant.read(3) == [0]
+    plant.plc.values[3] = 3
+    plant.run(2)
+    assert plant.read(3) == [3]
+
+
+def test_writes_that_are_not_taken_are_told_once_a_minute_for_each_place(caplog: pytest.LogCaptureFixture) -> None:
+    plant = Polled(0, 100, every_s=0.1)
+    plant.run(2)
+    for i in range(65):
+        for request in (f"06 0003 {i:04x}", "06 0004 0001"):
+            written([plant.group], pdu(request), pdu(request), 0.5)
+        plant.run(1)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 4
+    assert lines[3].startswith("device press: holding:4 (400005) was written 1, the device holds 1004 (")
+    assert all(line.endswith(" times since the last line)") for line in lines[2:])
+    assert plant.group.jobs[0].mismatch_count == 130
+    plant.run(61)
+    caplog.clear()
+    for address in range(50):
+        written([plant.group], pdu(f"06 {address:04x} 0001"), pdu(f"06 {address:04x} 0001"), 0.5)
+    plant.run(2)
+    assert len(caplog.records) == MAX_MISMATCHES
 
 
 # -- busy ---------------------------------------------------------------------------------------------------------

@@ -482,3 +482,72 @@ def test_a_write_to_what_is_being_learned_asks_no_more() -> None:
     plant.link.take()
     written([plant.group], bytes.fromhex("06 0003 0007"), bytes.fromhex("06 0003 0007"), 0.0)
     assert plant.link.take() == []
+
+
+def test_a_device_that_alternates_between_good_and_02_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    plant = Polled(tags=[tag(first) for first in range(0, 40, 2)])
+    for second in range(600):
+        plant.plc.refuse_all = 2 if second % 20 >= 10 else 0
+        plant.run(1)
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) <= 11
+    assert len(caplog.records) <= 3 * 11
+    assert "times since the last line)" in caplog.text
+    plant.plc.refuse_all = 0
+    plant.run(2 * RECHECK_S)
+    assert len(plant.group.jobs) == 1
+    assert "no longer refused" in caplog.records[-1].getMessage()
+
+
+def test_what_is_found_within_the_minute_is_told_after_it(caplog: pytest.LogCaptureFixture) -> None:
+    plant = Polled(0, 20)
+    plant.plc.missing = {5: 2}
+    plant.run(20)
+    plant.plc.missing = {5: 2, 12: 2}
+    plant.run(20)
+    assert len(caplog.records) == 1
+    holes = plant.group.holes(plant.time.now_s)
+    assert holes is not None
+    assert holes["refused"] == ["holding:5 (400006)", "holding:12 (400013)"]
+    plant.run(60)
+    assert "holding:5 (400006), holding:12 (400013) are refused" in caplog.records[-1].getMessage()
+    plant.run(300)
+    assert len(caplog.records) == 2
+
+
+def test_a_recovery_is_told_only_of_what_was_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    plant = Polled(7, 1)
+    plant.run(2)
+    for _ in range(2):
+        plant.plc.missing = {7: 2}
+        plant.run(2)
+        plant.plc.missing = {}
+        plant.run(22)
+    plant.run(120)
+    assert [record.getMessage() for record in caplog.records] == [
+        "device press: holding:7 (400008) is refused with 02 illegal data address",
+        "device press: holding:7 (400008) is no longer refused",
+    ]
+
+
+def test_a_hole_that_flaps_does_not_have_the_others_asked() -> None:
+    plant = Polled(0, 20)
+    plant.plc.missing = {3: 2, 9: 2}
+    plant.run(30)
+    asked: list[float] = []
+    gaps: list[float] = []
+    for _ in range(6):
+        plant.plc.missing = {3: 2, 9: 2}
+        plant.run(10)
+        begin_s = plant.time.now_s
+        plant.plc.missing = {3: 2}
+        plant.link.asked.clear()
+        while plant.read(9) == 2:
+            plant.run(1)
+        plant.run(5)
+        gaps.append(plant.time.now_s - begin_s)
+        asked += [when for when, first, count in plant.link.asked if (first, count) == (3, 1)]
+    assert gaps[-1] > 0.9 * RECHECK_S
+    # its own recheck, every ten minutes; and once more when the other was read for the first time
+    assert len(asked) <= 2 + sum(gaps) / RECHECK_S

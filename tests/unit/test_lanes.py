@@ -611,7 +611,7 @@ async def test_units_are_replaced_in_place_and_no_standing_answer_survives() -> 
 
 
 @in_loop
-async def test_a_lane_of_a_unit_that_was_replaced_goes_on() -> None:
+async def test_answers_of_a_unit_id_keep_their_order_when_another_unit_gets_it() -> None:
     old, new = Slow(), Slow()
     server = make_server({SLOW: old})
     client = Client(server)
@@ -619,7 +619,8 @@ async def test_a_lane_of_a_unit_that_was_replaced_goes_on() -> None:
     server.units.replace({SLOW: new}, SLOW, "gateway_path")
     client.send(adu(2, SLOW, b"\x01b"))
 
-    new.settle(b"\x01b")
-    assert await client.take() == adu(2, SLOW, reply(b"\x01b"))
+    assert not new.laters, "it is asked when the one before it is answered"
     old.settle(b"\x01a")
     assert await client.take() == adu(1, SLOW, reply(b"\x01a"))
+    new.settle(b"\x01b")
+    assert await client.take() == adu(2, SLOW, reply(b"\x01b"))

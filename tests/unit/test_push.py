@@ -11,7 +11,7 @@ from gateway.bank import Bank, Span
 from gateway.errors import LinkDown, OutcomeUnknown
 from gateway.modbus.spec import Table
 from gateway.writing.destination import Destination
-from gateway.writing.push import RETRY_S, Push, Watchdog, Written
+from gateway.writing.push import RETRY_S, TOLD_S, Push, Watchdog, Written
 from tests.support.written import BookDevice, Bringer
 
 H, C = Table.HOLDING, Table.COILS
@@ -27,6 +27,7 @@ class Plant:
         self.bringer = Bringer(self.device)
         self.bank = Bank({H: [(0, 300)], C: [(0, 3000)]})
         self.written = Written()
+        self.judge: Callable[[], None] = lambda: None
         self.bank.on_write = self.written.note
         self.press = Destination("press", self.bringer, force_multiple=force_multiple)
         self._how = (on_change, has_cycle)
@@ -45,6 +46,7 @@ class Plant:
             on_change=on_change,
             has_cycle=has_cycle,
             soon=self.soon.append,
+            judge=lambda: self.judge(),
             now=lambda: self.now_s,
         )
 
@@ -107,6 +109,27 @@ def test_a_register_that_was_not_written_keeps_it_silent(marks: list[tuple[int, 
     push.tick()
     push.link_changed(True)
     assert plant.turn() == []
+
+
+def test_a_register_of_which_only_initial_is_known_is_not_kept() -> None:
+    plant = Plant()
+    written = plant.written
+    assert written.kept(H, 0, 300) == []
+    written.mark(H, 0, 10)
+    written.mark(H, 20, 5, kept=True)
+    plant.write(3, 1)
+    plant.write(24, 1, 2)
+    plant.ask("050009ff00")
+    assert written.kept(H, 0, 300) == [(3, 4), (20, 26)]
+    assert written.kept(H, 4, 23) == [(20, 23)]
+    assert written.kept(H, 25, 26) == [(25, 26)]
+    assert written.kept(C, 0, 300) == [(9, 10)]
+    assert not written.missing(H, 0, 10)
+    written.forget(H, 22, 1)
+    written.keep({H: [(0, 25)]})
+    assert written.kept(H, 0, 300) == [(3, 4), (20, 22), (23, 25)]
+    assert written.kept(C, 0, 300) == []
+    assert not written.missing(H, 0, 10)
 
 
 def test_what_was_taken_away_has_to_be_written_again() -> None:
@@ -240,6 +263,20 @@ def test_copies_of_a_device_are_sent_when_they_change_and_only_while_they_are_go
     assert plant.turn() == []
 
 
+def test_what_has_grown_old_while_the_process_slept_is_not_sent() -> None:
+    plant = Plant(has_cycle=True)
+    span = plant.claim(2, 4)
+    push = plant.push()
+    plant.fill(span, "0001 0002 0003 0004")
+    push.tick()
+    assert len(plant.turn()) == 1
+    plant.fill(span, "0001 0002 0003 0005")
+    plant.judge = lambda: plant.bank.block(span, 0x0B)
+    push.tick()
+    push.check()
+    assert plant.turn() == []
+
+
 def test_what_a_device_was_copied_to_and_is_ours_now_has_to_be_written() -> None:
     plant = Plant()
     span = plant.claim(2, 4)
@@ -353,6 +390,50 @@ def test_a_closed_push_sends_nothing_any_more() -> None:
     assert plant.soon == []
     assert plant.turn() == []
     assert plant.bringer.waiting == []
+
+
+def test_what_fails_every_second_time_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    plant = Plant(on_change=False, has_cycle=True)
+    plant.written.mark(H, 0, 10)
+    push = plant.push(count=1)
+    watchdog = Watchdog(plant.press, 99, now=lambda: plant.now_s)
+    failed = "fails: the device answered 02 illegal data address"
+    with caplog.at_level(logging.INFO):
+        for _ in range(int(TOLD_S)):
+            for refuses in ({6: 2}, {}):
+                plant.device.refuses = refuses
+                push.tick()
+                watchdog.tick()
+                plant.now_s += 0.5
+        names = ("push to holding:100 (400101)", "watchdog holding:99 (400100)")
+        assert caplog.messages == [f"device press: {name} {end}" for end in (failed, "works again") for name in names]
+        caplog.clear()
+        plant.device.refuses = {6: 2}
+        push.tick()
+        watchdog.tick()
+        assert caplog.messages == [f"device press: {name} {failed} (59 times since)" for name in names]
+
+
+def test_a_failure_that_came_too_soon_to_be_told_is_told_later_if_it_lasts(caplog: pytest.LogCaptureFixture) -> None:
+    plant = Plant()
+    watchdog = Watchdog(plant.press, 99, now=lambda: plant.now_s)
+    with caplog.at_level(logging.INFO):
+        for refuses in ({6: 2}, {}):
+            plant.device.refuses = refuses
+            watchdog.tick()
+        caplog.clear()
+        plant.device.refuses = {6: 2}
+        for _ in range(10):
+            plant.now_s += 6.0
+            watchdog.tick()
+        assert [message.split(" (")[-1] for message in caplog.messages] == ["9 times since)"]
+        plant.device.refuses = {}
+        watchdog.tick()
+        assert caplog.messages[1:] == ["device press: watchdog holding:99 (400100) works again"]
+        plant.now_s += TOLD_S
+        plant.device.refuses = {6: 2}
+        watchdog.tick()
+        assert "since" not in caplog.messages[-1], "what the line before spoke for is not counted"
 
 
 # -- watchdog -----------------------------------------------------------------------------------------------------

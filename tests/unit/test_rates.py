@@ -46,10 +46,24 @@ def test_a_job_that_keeps_its_rate_says_so() -> None:
 
 
 def test_the_quiet_time_and_requests_in_flight_count_for_the_load() -> None:
-    plant = Watched(every_s=0.1, took_s=0.02, delay_s=0.03, in_flight=2)
+    plant = Watched(every_s=0.1, took_s=0.02, delay_s=0.01, in_flight=2)
     plant.run(20)
-    assert plant.rates.load_percent("plc") == pytest.approx(25, rel=0.02)
+    assert plant.rates.load_percent("plc") == pytest.approx(15, rel=0.02)
     assert plant.rates.load_percent("other") == 0.0
+
+
+def test_the_quiet_time_is_not_shared_by_the_requests_in_flight(caplog: pytest.LogCaptureFixture) -> None:
+    plant = Watched(every_s=0.1, took_s=0.01, delay_s=0.15, in_flight=4)
+    submit = plant.link.submit
+
+    def after_the_quiet_time(request: object) -> None:
+        request.out = True  # type: ignore[attr-defined]
+        plant.time.call_at(plant.time.now_s + 0.14, lambda: submit(request))  # type: ignore[arg-type]
+
+    plant.group.jobs[0]._submit = after_the_quiet_time
+    plant.run(2 * OVERLOAD_S)
+    assert plant.rates.load_percent("plc") == pytest.approx(150, rel=0.02)
+    assert "overloaded, its polls ask for 150 % of its time" in caplog.text
 
 
 def test_a_slow_job_is_measured_over_three_intervals() -> None:

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, settings
+from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 from gateway.bank import Bank
 from gateway.modbus.spec import Table
-from gateway.state.retained import HANGS_S, Retained
+from gateway.state.retained import HANGS_S, Given, Retained
 from gateway.state.snapshots import SnapshotFile
 from gateway.state.worker import Done, Work
 from tests.support.fake import ManualTime
@@ -23,6 +24,11 @@ from tests.support.until import wait_until
 from tests.support.wire import hexed
 
 SLOT_S = 0.001
+
+
+def everything(unit_id: int, table: Table, first: int, stop: int) -> list[tuple[int, int]]:
+    """Clients have written every register there is."""
+    return [(first, stop)]
 
 
 class HandWorker:
@@ -51,10 +57,10 @@ class HandWorker:
 class Plant:
     """One life of a gateway: units with coils 0..99 and holding 0..99 of their own, watched."""
 
-    def __init__(self, directory: Path, units: Iterable[int] = (1,)) -> None:
+    def __init__(self, directory: Path, units: Iterable[int] = (1,), given: Given = everything) -> None:
         self.time = ManualTime()
         self.disk = HandWorker()
-        self.retained = Retained(directory, self.time, self.disk)
+        self.retained = Retained(directory, self.time, given, self.disk)
         self.banks = {unit_id: Bank({Table.COILS: [(0, 100)], Table.HOLDING: [(0, 100)]}) for unit_id in units}
         for unit_id, bank in self.banks.items():
             self.retained.restore(unit_id, bank)
@@ -108,7 +114,7 @@ def test_what_clients_wrote_is_there_after_a_restart(tmp_path: Path) -> None:
     plant.settle()
 
     bank = Bank({Table.COILS: [(0, 100)], Table.HOLDING: [(0, 100)]})
-    retained = Retained(tmp_path, ManualTime(), HandWorker())
+    retained = Retained(tmp_path, ManualTime(), everything, HandWorker())
     assert retained.restore(1, bank) == [(Table.COILS, 0, 100), (Table.HOLDING, 0, 100)]
     assert ask(bank, "03 0009 0004") == "0308" + "0000" + "12345678" + "0000"
     assert ask(bank, "01 0003 000a") == "0102cd01"
@@ -136,7 +142,7 @@ def test_only_our_own_registers_that_clients_may_write_are_kept(tmp_path: Path) 
     plant.retained.follow(1, declared(1))
     plant.settle()
     bank = declared(0)
-    restored = Retained(tmp_path, ManualTime(), HandWorker()).restore(1, bank)
+    restored = Retained(tmp_path, ManualTime(), everything, HandWorker()).restore(1, bank)
     parts = [(0, 5), (10, 10), (25, 5)]
     assert restored == [(table, *part) for table in (Table.COILS, Table.HOLDING) for part in parts]
     registers = "0001" * 5 + "0000" * 5 + "0001" * 10 + "0000" * 5 + "0001" * 5
@@ -152,14 +158,75 @@ def test_a_long_table_with_one_read_only_register_is_kept_around_it(tmp_path: Pa
     plant = Plant(tmp_path, [])
     plant.retained.follow(1, bank)
     plant.settle()
-    restored = Retained(tmp_path, ManualTime(), HandWorker()).restore(1, bank)
+    restored = Retained(tmp_path, ManualTime(), everything, HandWorker()).restore(1, bank)
     assert restored == [(Table.HOLDING, 0, 40000), (Table.HOLDING, 40001, 25535)]
+
+
+class Marks:
+    """Units of which clients wrote these addresses of coils and holding registers."""
+
+    def __init__(self, **by_unit: set[int]) -> None:
+        self.by_unit = {int(name[1:]): addresses for name, addresses in by_unit.items()}
+
+    def __call__(self, unit_id: int, table: Table, first: int, stop: int) -> list[tuple[int, int]]:
+        return [(at, at + 1) for at in sorted(self.by_unit[unit_id]) if first <= at < stop]
+
+
+def test_only_what_was_given_a_value_is_kept_and_an_edited_initial_counts_for_the_rest(tmp_path: Path) -> None:
+    marks = Marks(_1={3, 50}, _2={4})
+    plant = Plant(tmp_path, (1, 2), marks)
+    for bank in plant.banks.values():
+        ask(bank, "10 0003 0002 04 1234 5678")
+        ask(bank, "0f 0000 0008 01 ff")
+    for unit_id in plant.banks:
+        plant.retained.changed(unit_id)
+    plant.settle()
+    retained = Retained(tmp_path, ManualTime(), marks, HandWorker())
+    banks = {unit_id: Bank({Table.COILS: [(0, 100)], Table.HOLDING: [(0, 100)]}) for unit_id in (1, 2)}
+    for bank in banks.values():
+        bank.put_registers(Table.HOLDING, 3, b"\0\7\0\7")  # the `initial` of now
+    assert retained.restore(1, banks[1]) == [(table, at, 1) for table in (Table.COILS, Table.HOLDING) for at in (3, 50)]
+    assert retained.restore(2, banks[2]) == [(table, 4, 1) for table in (Table.COILS, Table.HOLDING)]
+    assert [ask(bank, "03 0003 0002") for bank in banks.values()] == ["030412340007", "030400075678"]
+    assert [ask(bank, "01 0000 0008") for bank in banks.values()] == ["010108", "010110"]
+
+
+def test_it_is_asked_when_a_snapshot_is_taken_and_when_a_unit_leaves(tmp_path: Path) -> None:
+    marks = Marks(_1=set())
+    plant = Plant(tmp_path, given=marks)
+    plant.write(5)
+    marks.by_unit[1].add(0)
+    plant.settle()
+    assert kept(tmp_path) == 5
+    plant.write(6)
+    plant.retained.drop(1)
+    marks.by_unit[1].clear()
+    plant.settle()
+    assert kept(tmp_path) == 6
+
+
+def test_a_unit_of_which_nobody_wrote_anything_has_nothing_to_be_put_back(tmp_path: Path) -> None:
+    plant = Plant(tmp_path, given=Marks(_1=set()))
+    plant.retained.follow(1, plant.banks[1])
+    plant.settle()
+    assert plant.retained.restore(1, plant.banks[1]) == []
+    assert Plant(tmp_path).retained.restore(1, plant.banks[1]) == []
+
+
+def test_a_file_of_whole_ranges_of_before_is_put_back_whole(tmp_path: Path) -> None:
+    SnapshotFile(tmp_path / "retained-1.bin").write(hexed("02 0000 00000064" + "0009" * 100))
+    plant = Plant(tmp_path, given=Marks(_1={0}))
+    assert ask(plant.banks[1], "03 0000 0064") == "03c8" + "0009" * 100
+    plant.write(1)
+    plant.settle()
+    restored = Retained(tmp_path, ManualTime(), everything, HandWorker()).restore(1, plant.banks[1])
+    assert restored == [(Table.COILS, 0, 1), (Table.HOLDING, 0, 1)], "from now on what was written"
 
 
 ADDRESSES = st.sets(st.integers(0, 40))
 
 
-@given(before=ADDRESSES, after=ADDRESSES, values=st.randoms(use_true_random=False))
+@drawn(before=ADDRESSES, after=ADDRESSES, values=st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_declared_afterwards_keeps_what_it_shares_with_before(
     before: set[int], after: set[int], values: random.Random, tmp_path: Path
@@ -174,7 +241,7 @@ def test_whatever_is_declared_afterwards_keeps_what_it_shares_with_before(
     plant.settle()
 
     new = Bank({table: [(address, 1) for address in after] for table in Table})
-    restored = Retained(tmp_path, ManualTime(), HandWorker()).restore(1, new)
+    restored = Retained(tmp_path, ManualTime(), everything, HandWorker()).restore(1, new)
     for address in after:
         value = written.get(address, 0)
         assert ask(new, f"03 {address:04x} 0001") == f"0302{value:04x}"
@@ -389,7 +456,7 @@ def test_of_two_damaged_files_both_are_told_and_the_initial_values_stay(
     path.with_name(path.name + ".previous").write_bytes(b"\0" * 300)
     bank = Bank({Table.HOLDING: [(0, 1)]})
     bank.put_registers(Table.HOLDING, 0, b"\0\x09")
-    assert Retained(tmp_path, ManualTime(), HandWorker()).restore(1, bank) == []
+    assert Retained(tmp_path, ManualTime(), everything, HandWorker()).restore(1, bank) == []
     assert ask(bank, "03 0000 0001") == "03020009"
     ((level, line),) = said(caplog)
     assert level == logging.ERROR
@@ -498,7 +565,7 @@ def test_close_writes_what_has_changed_and_ends_the_thread(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, disk_threads: set[threading.Thread]
 ) -> None:
     async def main() -> None:
-        retained = Retained(tmp_path, LoopTime())
+        retained = Retained(tmp_path, LoopTime(), everything)
         banks = {unit_id: Bank({Table.HOLDING: [(0, 100)]}) for unit_id in range(1, 21)}
         for unit_id, bank in banks.items():
             retained.restore(unit_id, bank)
@@ -520,7 +587,7 @@ def test_a_damaged_file_is_mended_at_the_end_although_nothing_has_changed(tmp_pa
     path.write_bytes(b"")
 
     async def main() -> None:
-        retained = Retained(tmp_path, LoopTime())
+        retained = Retained(tmp_path, LoopTime(), everything)
         retained.restore(1, Bank({Table.COILS: [(0, 100)], Table.HOLDING: [(0, 100)]}))
         await retained.close(30)
 
@@ -531,7 +598,7 @@ def test_a_damaged_file_is_mended_at_the_end_although_nothing_has_changed(tmp_pa
 
 def test_close_without_a_change_ends_at_once(tmp_path: Path) -> None:
     async def main() -> None:
-        retained = Retained(tmp_path, LoopTime())
+        retained = Retained(tmp_path, LoopTime(), everything)
         retained.restore(1, Bank({Table.HOLDING: [(0, 100)]}))
         await retained.close(0.0)
 
@@ -543,7 +610,7 @@ def test_close_does_not_wait_for_a_disk_that_hangs_and_says_what_is_lost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     two_snapshots(tmp_path)
-    retained = Retained(tmp_path, LoopTime())
+    retained = Retained(tmp_path, LoopTime(), everything)
     banks = {unit_id: Bank({Table.HOLDING: [(0, 1)]}) for unit_id in (1, 2)}
     file = BlockedFile(tmp_path / "retained-2.bin")
 
@@ -573,7 +640,7 @@ def test_close_does_not_wait_for_a_disk_that_hangs_and_says_what_is_lost(
 
 def test_close_says_what_a_full_disk_did_not_take(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        retained = Retained(tmp_path, LoopTime())
+        retained = Retained(tmp_path, LoopTime(), everything)
         bank = Bank({Table.HOLDING: [(0, 1)]})
         retained.restore(1, bank)
         (tmp_path / "retained-1.bin.new").mkdir()  # nothing can be written under this name

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 
-from gateway.polling.wheel import Turn, Wheel
+import pytest
+
+from gateway.polling.wheel import MAX_TRACEBACKS, Turn, Wheel
 from tests.support.fake import ManualTime
 
 
@@ -122,3 +124,22 @@ def test_after_stop_nothing_runs() -> None:
     wheel.add(Turn(0.5, lambda: 1 // 0 == 0))
     time.advance(5.0)
     assert turn.runs == 0
+
+
+def test_a_bug_in_a_turn_stops_nobody_and_is_told_once_for_each_turn(caplog: pytest.LogCaptureFixture) -> None:
+    time = ManualTime()
+    wheel = Wheel(time)
+    good = Turn(0.01, lambda: True)
+    bad = [Turn(0.01, lambda: 1 // 0 == 0) for _ in range(2)]
+    for turn in (bad[0], good, bad[1]):
+        wheel.add(turn)
+    time.advance(1.0)
+    assert 99 <= good.runs <= 101
+    assert all(99 <= turn.skipped <= 101 and turn.runs == 0 for turn in bad)
+    assert len(caplog.records) == 2
+    assert "ZeroDivisionError" in caplog.text
+    for _ in range(2 * MAX_TRACEBACKS):
+        wheel.add(Turn(0.01, lambda: 1 // 0 == 0))
+    time.advance(1.0)
+    assert len(caplog.records) == MAX_TRACEBACKS
+    assert 199 <= good.runs <= 201

@@ -10,12 +10,12 @@ import pytest
 
 from gateway.bank import Bank
 from gateway.errors import LinkBusy, LinkDown, LinkError, OutcomeUnknown, RequestTimeout
-from gateway.interfaces import Later
+from gateway.interfaces import Later, once
 from gateway.modbus.spec import Table
 from gateway.values import TYPES, Tag
-from gateway.writing.destination import LINES_S, MAX_LINES, Destination
+from gateway.writing.destination import Destination
 from gateway.writing.regions import RawRegion, Region, TagRegion
-from gateway.writing.through import Through
+from gateway.writing.through import MAX_WRITES_AHEAD, Through
 from tests.support.wire import hexed
 from tests.support.written import BookDevice, Bringer
 
@@ -46,11 +46,10 @@ class Plant:
     pump: BookDevice = field(default_factory=BookDevice)
 
     def __post_init__(self) -> None:
-        self.now_s = 0.0
         self.judged = 0
         self.bank = Bank({H: [(0, 42)], C: [(0, 29)]})
         self.bringer = Bringer(self.device)
-        self.press = Destination("press", self.bringer, force_multiple=self.force_multiple, now=lambda: self.now_s)
+        self.press = Destination("press", self.bringer, force_multiple=self.force_multiple)
         pump = Destination("pump", Bringer(self.pump))
         press, latest = self.press, self.latest_only
 
@@ -401,33 +400,34 @@ def test_without_an_answer_the_client_gets_the_gateways_code(
     assert plant.press.waiting == 0
 
 
-def test_an_unknown_outcome_is_told_with_its_place_and_not_without_end(
+@pytest.mark.parametrize("code", range(1, 12))
+def test_a_refusal_that_does_not_say_that_nothing_was_done_makes_the_outcome_unknown(plant: Plant, code: int) -> None:
+    plant.device.refuses[6] = code
+    assert plant.ask("06 000a 0001") == f"86{code:02x}"
+    assert (plant.press.refused, plant.press.unknown) == ((1, 0) if code in (1, 2, 3, 6) else (0, 1))
+
+
+def test_a_refused_read_before_writing_back_has_written_nothing(plant: Plant) -> None:
+    plant.device.refuses = {22: 1, 3: 4}
+    assert plant.ask("05 0017 ff00") == "8504"
+    assert (plant.press.refused, plant.press.unknown) == (1, 0)
+
+
+def test_an_unknown_outcome_is_counted_here_and_told_by_who_sends(
     plant: Plant, caplog: pytest.LogCaptureFixture
 ) -> None:
     plant.bringer.fails = OutcomeUnknown("no answer within 1 s")
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         plant.ask("05 0017 ff00")
-        assert caplog.messages == [
-            "device press: write of holding:42.0 (400043.0): outcome unknown: no answer within 1 s"
-        ]
-        for _ in range(MAX_LINES + 3):
-            plant.ask("06 000a 0001")
-        assert len(caplog.messages) == MAX_LINES
-        plant.now_s += LINES_S
-        plant.ask("06 000a 0001")
-    assert caplog.messages[-1] == (
-        "device press: write of holding:110 (400111): outcome unknown: no answer within 1 s (and 4 more before)"
-    )
-    assert plant.press.unknown == MAX_LINES + 5
-
-
-def test_a_gateway_behind_us_that_had_no_answer_makes_the_outcome_unknown(
-    plant: Plant, caplog: pytest.LogCaptureFixture
-) -> None:
-    plant.device.refuses[6] = 0x0B
-    assert plant.ask("06 000a 0001") == "860b"
     assert plant.press.unknown == 1
-    assert "the device answered 0B gateway target device failed to respond" in caplog.text
+    assert caplog.messages == []
+
+
+def test_who_sends_is_told_whether_a_client_waits(plant: Plant) -> None:
+    plant.bringer.waits = True
+    plant.begin("06 000a 0001")
+    plant.press.write(once(hexed("06 006e 0001")), "holding:110 (400111)", lambda *_: None, is_ours=True)
+    assert [write.is_ours for write in plant.bringer.waiting] == [False, True]
 
 
 # -- 23 -----------------------------------------------------------------------------------------------------------
@@ -539,6 +539,19 @@ WAITING = [
 def test_writes_to_a_device_need_not_wait_for_each_other(plant: Plant) -> None:
     assert [plant.bank.may_overtake(hexed(request)) for request in OVERTAKING] == [True] * len(OVERTAKING)
     assert [plant.bank.may_overtake(hexed(request)) for request in WAITING] == [False] * len(WAITING)
+
+
+def test_one_client_cannot_fill_a_devices_queue(plant: Plant) -> None:
+    assert MAX_WRITES_AHEAD == 16, "of the 64 places of a writer"
+    plant.bringer.waits = True
+    for _ in range(MAX_WRITES_AHEAD - 1):
+        plant.begin("06 000a 0001")
+    assert all(plant.bank.may_overtake(hexed(request)) for request in OVERTAKING)
+    plant.begin("06 000a 0001")
+    assert not any(plant.bank.may_overtake(hexed(request)) for request in OVERTAKING)
+    assert plant.bank.may_overtake(hexed("06 0019 0001")), "that goes to another device"
+    plant.bringer.run()
+    assert all(plant.bank.may_overtake(hexed(request)) for request in OVERTAKING)
 
 
 # -- arranged anew ------------------------------------------------------------------------------------------------
