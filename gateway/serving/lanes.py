@@ -40,7 +40,7 @@ class Lane:
     def __init__(self, client: Client, key: int, unit: Unit, tid: bytes, unit_id: int, later: Later) -> None:
         """For a request whose answer is still to come; transaction id and unit id as the client wrote them.
 
-        `key`: the unit id that is meant. A reload may give it to another unit; the answers keep their order all the same.
+        `key`: the unit id that is meant. A reload may give it to another unit; the answers keep their order.
         """
         self.key = key
         self._unit = unit

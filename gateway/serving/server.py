@@ -258,7 +258,7 @@ class Connection(asyncio.Protocol):
     # -- lanes --------------------------------------------------------------------------------------------------
 
     def ask(self, unit_id: int, pdu: bytes) -> bytes | Later | None:
-        """The answer of whoever has this unit id now; what has grown too old since it was asked is no value any more."""
+        """The answer of whoever has this unit id now, judged by its age now and not when it was received."""
         freshness = self._server.freshness
         now_s = freshness.clock()
         if now_s >= freshness.until_s:

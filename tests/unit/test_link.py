@@ -136,7 +136,7 @@ def test_an_answer_that_does_not_fit_its_request_closes_the_connection(pdu: str)
     case.submit("b")
     (tid, _, _), _ = case.sent()
     case.answer(tid, bytes.fromhex(pdu))
-    assert dict((name, type(result)) for name, result in case.told) == {"a": MalformedResponse, "b": LinkDown}
+    assert {name: type(result) for name, result in case.told} == {"a": MalformedResponse, "b": LinkDown}
     assert case.carrier.closed
     assert not case.link.up
 
