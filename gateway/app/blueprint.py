@@ -162,8 +162,9 @@ class Blueprint:
         for key, names in users.items():
             link = config.link_of(names[0]) if names else config.links[key]
             simulation = None
-            if any(name in self.simulated for name in names):
-                simulation = tuple(_simulation(name, config.devices[name]) for name in names)
+            if simulate or any(name in self.simulated for name in names):
+                routed = {plan.unit_id for plan in self.routes.values() if plan.link == key}
+                simulation = (*(_simulation(name, config.devices[name]) for name in names), *sorted(routed))
             self.links[key] = LinkPlan(
                 tuple(link.urls), link.source, link.keepalive_s, link.prefer == "first", simulation
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import sys
@@ -85,9 +84,7 @@ class _Process:
     async def main(self, config: Config) -> None:
         stop = asyncio.Event()
         with process.stopped_by_signals(stop), process.reloaded_by_signal(self._wanted):
-            gateway = self._gateway = Gateway(
-                Blueprint(config, simulate=self._simulate), self._path, self._listen, simulate=self._simulate
-            )
+            gateway = self._gateway = Gateway(Blueprint(config, simulate=self._simulate), self._path, self._listen)
             process.allow_open_files(config.server.max_connections + 2 * len(config.devices) + SPARE_FILES)
             _settle_memory()
             helpers = [asyncio.create_task(self._reload_when_wanted(), name="reload")]
@@ -124,8 +121,7 @@ class _Process:
         try:
             files, blueprint, found = await asyncio.to_thread(self._read, gateway.plant.blueprint)
         except ConfigError as error:
-            with contextlib.suppress(ValueError):
-                self._files = tuple(dict.fromkeys((*self._files, *error.files)))
+            self._files = tuple(dict.fromkeys((*self._files, *error.files)))
             for problem in error.problems:
                 log.error("%s", problem)
             count = len(error.problems)

@@ -46,8 +46,6 @@ class Gateway:
         blueprint: Blueprint,
         path: Path = Path("plant.yaml"),
         listen: Sequence[ListenUrl] = (),
-        *,
-        simulate: bool = False,
     ) -> None:
         """Constructs everything, opens nothing. `listen` stands instead of what the configuration says."""
         self.path = path
@@ -252,4 +250,4 @@ class Gateway:
 
 def build(config: Config, *, simulate: bool = False) -> Gateway:
     """A gateway of `config`, nothing opened. `simulate`: every device is replaced by its simulation."""
-    return Gateway(Blueprint(config, simulate=simulate), simulate=simulate)
+    return Gateway(Blueprint(config, simulate=simulate))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -18,13 +17,14 @@ from gateway.app.blueprint import Blueprint, Difference, LinkPlan, UnitPlan, dif
 from gateway.app.looptime import LoopTime
 from gateway.app.sending import Sendings
 from gateway.bank import Bank, Span
+from gateway.config.urls import DeviceUrl
 from gateway.errors import ListenError
 from gateway.forwarding.forward import Forward
 from gateway.front.counters import Counters
 from gateway.front.diagnostics import Diagnostics
 from gateway.front.freshness import Freshness, Tick
 from gateway.front.identity import Identity
-from gateway.front.units import Units
+from gateway.front.units import Absent, Units
 from gateway.hub import Hub
 from gateway.interfaces import Unit
 from gateway.modbus import spec
@@ -48,13 +48,8 @@ from gateway.writing.destination import Destination
 from gateway.writing.regions import Region, regions
 from gateway.writing.through import Through
 
-log = logging.getLogger(__name__)
-
 OWN = ""
 """The name under which our own status block goes."""
-
-Writers = dict[tuple[str, int], Writer]
-"""By link and unit id."""
 
 
 class Plant:
@@ -90,7 +85,8 @@ class Plant:
         self._rates = Rates(scheduler)
         self._users: dict[str, list[Device]] = {}
         """The devices behind each link."""
-        self._writers: Writers = {}
+        self._writers: dict[tuple[str, int], Writer] = {}
+        """By link and unit id."""
         self._destinations: dict[str, Destination] = {}
         self._regions: dict[str, dict[int, list[Region]]] = {}
         self._throughs: dict[int, Through] = {}
@@ -393,7 +389,7 @@ class Plant:
             bank.functions[spec.ENCAPSULATED_INTERFACE] = ours.answer
         units: dict[int, Unit] = dict(self.banks)
         for unit_id in config.routes:
-            units[unit_id] = self.forwards.get(unit_id) or Disabled()
+            units[unit_id] = self.forwards.get(unit_id) or Absent(spec.GATEWAY_TARGET_FAILED)  # its device is disabled
         server = config.server
         self.units.replace(units, server.default_unit, server.unknown_unit, {*config.units, *config.routes})
 
@@ -577,17 +573,7 @@ class Plant:
                 }
 
 
-class Disabled:
-    """The unit of a route to a device that is disabled: its clients get 0B, as for one that does not answer."""
-
-    def answer(self, pdu: bytes) -> bytes | None:
-        return bytes((pdu[0] | spec.EXCEPTION_BIT, spec.GATEWAY_TARGET_FAILED))
-
-    def may_overtake(self, pdu: bytes) -> bool:
-        return False
-
-
-def _address(url: Any, simulation: SimServer | None) -> tuple[str, int]:
+def _address(url: DeviceUrl, simulation: SimServer | None) -> tuple[str, int]:
     """Where to dial; a simulation knows its port when it has started."""
     return ("127.0.0.1", simulation.port) if simulation is not None else (url.host, url.port)
 
@@ -595,7 +581,7 @@ def _address(url: Any, simulation: SimServer | None) -> tuple[str, int]:
 def _tell_device(device: Device, pdu: bytes, answer: bytes | None, hold_s: float) -> None:
     if answer is not None:
         device.reached()
-    written(device.blocks, pdu, answer, hold_s)  # type: ignore[arg-type]  # they are groups
+    written(device.blocks, pdu, answer, hold_s)
 
 
 def _keep(retained: Retained, unit_id: int, table: Table, first: int, count: int) -> None:

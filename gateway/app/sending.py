@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from gateway.app.blueprint import Blueprint, DevicePlan, PushPlan
 from gateway.bank import Bank
-from gateway.config.model import Push as PushConfig
 from gateway.config.model import Watchdog as WatchdogConfig
 from gateway.modbus.spec import Table
 from gateway.polling.wheel import Turn, Wheel
@@ -17,13 +16,6 @@ from gateway.writing.destination import Destination
 from gateway.writing.push import CHECK_S, Push, Watchdog, Written
 
 Hook = Callable[[Table, int, int], None]
-
-
-class _PushKey(NamedTuple):
-    """The same one is the same push: what it has sent counts on. How it is sent its destination says each time."""
-
-    push: PushConfig
-    source_unit: int
 
 
 class _LivePush(NamedTuple):
@@ -42,7 +34,8 @@ class _Sending:
     """Of one device; a Watcher of its link."""
 
     def __init__(self, link: Link, unit_id: int) -> None:
-        self.pushes: dict[_PushKey, _LivePush] = {}
+        self.pushes: dict[PushPlan, _LivePush] = {}
+        """The same plan is the same push: what it has sent counts on. How it is sent its destination says each time."""
         self.watchdog: _LiveWatchdog | None = None
         self.link = link
         self.unit_id = unit_id
@@ -124,23 +117,23 @@ class Sendings:
     def _change_pushes(
         self, sending: _Sending, plans: tuple[PushPlan, ...], destination: Destination, banks: Mapping[int, Bank]
     ) -> None:
-        wanted = dict.fromkeys(_PushKey(plan.push, plan.source_unit) for plan in plans)
-        for key, live in list(sending.pushes.items()):
-            if key not in wanted or live.bank is not banks[key.source_unit]:
+        wanted = dict.fromkeys(plans)
+        for plan, live in list(sending.pushes.items()):
+            if plan not in wanted or live.bank is not banks[plan.source_unit]:
                 self._end(live.push, live.turns)
-                del sending.pushes[key]
-        for key in wanted:
-            if key not in sending.pushes:
-                sending.pushes[key] = self._push(key, destination, banks[key.source_unit])
+                del sending.pushes[plan]
+        for plan in wanted:
+            if plan not in sending.pushes:
+                sending.pushes[plan] = self._push(plan, destination, banks[plan.source_unit])
 
-    def _push(self, key: _PushKey, destination: Destination, bank: Bank) -> _LivePush:
-        config, source = key.push, key.push.from_.address
+    def _push(self, plan: PushPlan, destination: Destination, bank: Bank) -> _LivePush:
+        config, source = plan.push, plan.push.from_.address
         push = Push(
             bank,
             source.table,
             source.first,
             config.write.count,
-            self.written(key.source_unit),
+            self.written(plan.source_unit),
             destination,
             config.write.table,
             config.write.first,

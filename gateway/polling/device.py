@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from gateway import clock
+from gateway.polling.held import Writable
 from gateway.polling.rates import Measured
-from gateway.polling.repeat import Repeats
+from gateway.repeat import Repeats
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class State(enum.IntEnum):
     DISABLED = 4
 
 
-class Block(Protocol):
+class Block(Writable, Protocol):
     """One planned block of the device, as far as its state needs it."""
 
     @property

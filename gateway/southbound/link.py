@@ -244,7 +244,7 @@ class Link:
         data, clock_s, first_due_s = b"", self._clock(), math.inf
         while waiting.size and len(pending) < in_flight:
             request = waiting.pop()
-            if request.priority != Priority.POLL and not self._still_wanted(request, clock_s):
+            if (request.priority != Priority.POLL or not request.wanted) and not self._still_wanted(request, clock_s):
                 continue
             tid = self._tid + 1 if self._tid < 0xFFFF else 1
             while tid in pending:
@@ -275,7 +275,7 @@ class Link:
         """How long a request that goes out now may wait for its answer, while some unit is silent."""
         if request.priority == Priority.WRITE:
             return request.timeout_s
-        if self._decayed_at != self.answers:
+        if self._silences.is_demoted(request.unit_id) and self._decayed_at != self.answers:
             self._decayed_at = self.answers
             self.slowest_s *= 0.9  # forgets a slow answer of long ago
         others = {each.unit_id for each in (*self._pending.values(), *self._waiting)}

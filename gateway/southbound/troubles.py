@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
 
 from gateway.interfaces import Scheduler
+from gateway.repeat import Repeats
 
 log = logging.getLogger(__name__)
-
-REPEAT_S = 60.0
-"""The same trouble has one line in this time, however often it comes and goes."""
 
 
 class Troubles:
@@ -20,8 +17,7 @@ class Troubles:
         self.since_s: float | None = None
         """Since when nothing was answered; None: all is well."""
         self._scheduler = scheduler
-        self._told: dict[str, tuple[float, int]] = {}
-        """By kind: when the log had it last, and how often it came since without a line."""
+        self._lines = Repeats()
         self._now: set[str] = set()
         """Kinds of this outage."""
         self._is_told = False
@@ -36,15 +32,12 @@ class Troubles:
         kind, now_s = why.partition(":")[0], self._scheduler.time()
         if self.since_s is None:
             self.since_s = now_s
-        told_s, untold = self._told.get(kind, (-math.inf, 0))
-        if kind in self._now or now_s - told_s < REPEAT_S:
-            self._told[kind] = (told_s, untold + (kind not in self._now))
-        else:
-            more = f" ({untold} times since the last line about it)" if untold else ""
-            log.warning("%s: %s; trying on%s", name, why, more)
-            self._told[kind] = (now_s, 0)
-            self._is_told = True
+        if kind in self._now:
+            return
         self._now.add(kind)
+        if (more := self._lines.more(kind, now_s)) is not None:
+            log.warning("%s: %s; trying on%s", name, why, more)
+            self._is_told = True
 
     def over(self, name: str) -> None:
         """Something was answered."""

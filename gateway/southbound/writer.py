@@ -112,7 +112,6 @@ class Writer:
         self._steps: Steps | None = None
         self._request: Request | None = None
         self._repeated = 0
-        self._pause: Timer | None = None
         self._running = False
         self._faults = 0
 
@@ -235,7 +234,7 @@ class Writer:
             self.busy += 1
             pause_s = BUSY_PAUSE_S * 2**self._repeated
             self._repeated += 1
-            self._pause = self._scheduler.call_at(self._scheduler.time() + pause_s, self._repeat)
+            self._scheduler.call_at(self._scheduler.time() + pause_s, self._repeat)
             return
         if writes and not refused:
             self._has_written = True
@@ -247,7 +246,6 @@ class Writer:
 
     def _repeat(self) -> None:
         """After 06: the same request once more, if somebody still waits for it."""
-        self._pause = None
         assert self._request is not None
         if (why_not := self.why_not()) is not None:
             self._end(None, LinkDown(why_not))

@@ -9,10 +9,10 @@ import pytest
 from gateway.errors import LinkBusy, LinkDown, LinkError, MalformedResponse, RequestTimeout
 from gateway.interfaces import Request
 from gateway.modbus import mbap
+from gateway.repeat import REPEAT_S
 from gateway.southbound.link import Link
 from gateway.southbound.queues import MAX_POLLS
 from gateway.southbound.seams import Carrier, Owner, Settings
-from gateway.southbound.troubles import REPEAT_S
 from tests.support.fake import ManualTime, RecordingCarrier
 
 READ_TWO = bytes.fromhex("0300000002")
