@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import __version__, clock
+from gateway.app import simulations
 from gateway.app.blueprint import Blueprint, Difference
 from gateway.app.looptime import LoopTime
 from gateway.app.plant import Plant
@@ -94,7 +95,7 @@ class Gateway:
         """Open everything, run until `stop`, close in order. GatewayError when something needed cannot be opened."""
         self._has_state = self._open_state()
         try:
-            await self.plant.start_simulations(self.plant.simulations.values())
+            await simulations.start(self.plant.simulations)
             await self.server.listen(self._listen or self.config.server.listen)
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._every_second(), name="second")]
@@ -107,7 +108,8 @@ class Gateway:
                 finally:
                     await self._close(tasks)
         finally:
-            await self.plant.stop_simulations()
+            await simulations.stop(self.plant.unused_simulations)
+            await simulations.stop(self.plant.simulations)
             self._state.close()
 
     def _open_state(self) -> bool:
@@ -170,18 +172,17 @@ class Gateway:
         if not self._has_state and any(plan.retain for plan in blueprint.units.values()):
             self.refused("retain: there is no state directory; mend `state_dir` and start the gateway anew")
             return
-        simulations = self.plant.new_simulations(blueprint, found)
+        started = simulations.made_for(blueprint, found)
         try:
-            await self.plant.start_simulations(simulations.values())
+            await simulations.start(started)
             self._configure(server)  # its backlog is for listeners that are opened now
             await self.server.listen(self._listen or server.listen)
         except GatewayError as error:
             self._configure(before.config.server)
-            for simulation in simulations.values():
-                await simulation.stop()
+            await simulations.stop(started)
             self.refused(str(error))
             return
-        lines = self.plant.apply(blueprint, found, simulations)
+        lines = self.plant.apply(blueprint, found, started)
         self.plant.retain(before)
         self._refusal = ""
         if before.config.server != server:
@@ -195,7 +196,8 @@ class Gateway:
             log.info("configuration %d is running after %.0f ms: %s", self.generation, took_ms, "; ".join(lines))
         else:
             log.info("the configuration was read again: nothing has changed")
-        await self.plant.stop_simulations(unused=True)
+        unused, self.plant.unused_simulations = self.plant.unused_simulations, {}
+        await simulations.stop(unused)
 
     def _configure(self, server: ServerConfig) -> None:
         self.server.configure(

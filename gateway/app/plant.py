@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gateway import __version__
+from gateway.app import simulations
 from gateway.app.blueprint import Blueprint, Difference, LinkPlan, UnitPlan, difference
 from gateway.app.looptime import LoopTime
 from gateway.app.sending import Sendings
+from gateway.app.statuses import Status, Statuses
 from gateway.bank import Bank, Span
 from gateway.config.urls import DeviceUrl
-from gateway.errors import ListenError
 from gateway.forwarding.forward import Forward
 from gateway.front.counters import Counters
 from gateway.front.diagnostics import Diagnostics
-from gateway.front.freshness import Freshness, Tick
+from gateway.front.freshness import Freshness
 from gateway.front.identity import Identity
 from gateway.front.units import Absent, Units
 from gateway.hub import Hub
@@ -37,7 +38,6 @@ from gateway.polling.held import written
 from gateway.polling.key import JobKey
 from gateway.polling.rates import Rates
 from gateway.polling.wheel import Wheel
-from gateway.simulate.plant import simulated
 from gateway.simulate.server import SimServer
 from gateway.southbound.link import Link
 from gateway.southbound.seams import Dial
@@ -73,8 +73,9 @@ class Plant:
         self.banks: dict[int, Bank] = {}
         self.groups: dict[JobKey, Group] = {}
         self.forwards: dict[int, Forward] = {}
-        self.simulations: dict[str, SimServer] = {}
-        self._unused_simulations: list[SimServer] = []
+        self.simulations: simulations.Servers = {}
+        self.unused_simulations: simulations.Servers = {}
+        """Of links that are no more; to be stopped."""
         self._freshness = freshness
         self._counters = counters
         self._hub = hub
@@ -91,8 +92,7 @@ class Plant:
         self._regions: dict[str, dict[int, list[Region]]] = {}
         self._throughs: dict[int, Through] = {}
         self._spans: dict[JobKey, dict[Placement, Span]] = {}
-        self._statuses: dict[str, tuple[Tick, int, Span]] = {}
-        """By device, or OWN: what brings it up to date, our unit id, its place."""
+        self._statuses = Statuses(freshness)
         self._sendings = Sendings(wheel, self._judge)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -105,15 +105,15 @@ class Plant:
         self,
         blueprint: Blueprint,
         found: Difference | None = None,
-        simulations: dict[str, SimServer] | None = None,
+        started: simulations.Servers | None = None,
     ) -> list[str]:
-        """Go over to `blueprint`. `found`: the difference from what runs, if it was worked out already; `simulations`:
-        those of its new links, if they are started already. Returns what has changed, for the log."""
+        """Go over to `blueprint`. `found`: the difference from what runs, if it was worked out already; `started`: the
+        simulations of its new links, if they are started already. Returns what has changed, for the log."""
         before: Blueprint | None = self.blueprint
         if found is None:
             found = difference(before, blueprint)
-        if simulations is None:
-            simulations = self.new_simulations(blueprint, found)
+        if started is None:
+            started = simulations.made_for(blueprint, found)
         own_before = {unit_id: bank.own_ranges() for unit_id, bank in self.banks.items()}
         self.blueprint = blueprint
         for name in found.devices_gone:
@@ -121,7 +121,7 @@ class Plant:
         self._take_away(before, found)
         self._change_banks(before, found)
         for key, plan in ((key, blueprint.links[key]) for key in found.links_new):
-            self._add_link(key, plan, simulations.get(key))
+            self._add_link(key, plan, started.get(key))
         for key, link in self.links.items():
             settings = blueprint.settings[key]
             if link.settings != settings:
@@ -132,7 +132,7 @@ class Plant:
             self._add_device(name)
         spans = self._claim(found)
         self._put_initial(own_before)
-        self._add_statuses(found.statuses_new)
+        self._statuses.add(map(self._status_of, found.statuses_new), self.banks)
         for job in found.jobs_new:
             self._add_group(job, spans[job])
         self._change_writes(found)
@@ -154,9 +154,7 @@ class Plant:
                 given_back.setdefault(place.unit_id, []).append(span)
                 if place.bit is not None:  # its register may stay with others
                     self.banks[place.unit_id].put_register_bit(place.table, place.first, place.bit, False)
-        for name in found.statuses_gone:
-            tick, unit_id, span = self._statuses.pop(name)
-            self._freshness.forget_tick(tick)
+        for unit_id, span in self._statuses.remove(found.statuses_gone):
             given_back.setdefault(unit_id, []).append(span)
         for unit_id, spans in given_back.items():
             self.banks[unit_id].release(spans)
@@ -253,7 +251,7 @@ class Plant:
         if (task := self._tasks.pop(key, None)) is not None:
             task.cancel()
         if (simulation := self.simulations.pop(key, None)) is not None:
-            self._unused_simulations.append(simulation)
+            self.unused_simulations[key] = simulation
 
     def _writer(self, key: str, unit_id: int, timeout_s: float, quirks: frozenset[str]) -> Writer:
         """The one writer of a unit."""
@@ -395,36 +393,16 @@ class Plant:
 
     # -- status blocks ------------------------------------------------------------------------------------------
 
-    def _add_statuses(self, names: Iterable[str]) -> None:
-        """Claim the status blocks of devices, or ours, bank by bank."""
-        wanted: dict[int, list[tuple[str, Placement]]] = {}
-        for name in names:
-            place = self.blueprint.devices[name].status if name else self.blueprint.own_status
-            assert place is not None
-            wanted.setdefault(place.unit_id, []).append((name, place))
-        for unit_id, places in wanted.items():
-            bank = self.banks[unit_id]
-            spans = bank.claim([(place.table, place.first, place.count) for _, place in places])
-            for (name, place), span in zip(places, spans, strict=True):
-                bank.unblock(span)
-                self._keep_status(name, place, span)
-
-    def _keep_status(self, name: str, place: Placement, span: Span) -> None:
-        """Keep one status block true."""
-        bank, first = self.banks[place.unit_id], place.first
-        status = self.devices[name].status if name else self._own_status
-
-        def tick(now_s: float) -> None:
-            bank.put_registers(Table.INPUT, first, status(now_s))
-
-        self._statuses[name] = (tick, place.unit_id, span)
-        self._freshness.every_tick(tick)
+    def _status_of(self, name: str) -> tuple[str, Placement, Status]:
+        """A device's status block, or ours: where it lies and what it shows."""
+        place = self.blueprint.devices[name].status if name else self.blueprint.own_status
+        assert place is not None
+        return name, place, self.devices[name].status if name else self._own_status
 
     def _state_changed(self, name: str) -> None:
         """A device's state is another: its block and ours must show it before the next answer."""
-        for key in (name, OWN):
-            if key in self._statuses:
-                self._freshness.touch(self._statuses[key][0])
+        for shown in (name, OWN):
+            self._statuses.touch(shown)
 
     def _own_status(self, now_s: float) -> bytes:
         uptime_s, generation = self._uptime_and_generation(now_s)
@@ -480,34 +458,6 @@ class Plant:
     def tick(self, now_s: float) -> None:
         """Once a second."""
         self._rates.tick(now_s)
-
-    # -- simulations --------------------------------------------------------------------------------------------
-
-    def new_simulations(self, blueprint: Blueprint, found: Difference) -> dict[str, SimServer]:
-        """Of links that are new; not started."""
-        wanted = {key for key in found.links_new if blueprint.links[key].simulation is not None}
-        config = blueprint.config
-        names = [name for name in blueprint.simulated if config.link_key(name) in wanted]
-        bare = [key for key in wanted if key in config.links]
-        return simulated(config, names, links=bare) if wanted else {}
-
-    async def start_simulations(self, simulations: Iterable[SimServer]) -> None:
-        """Listen. ListenError when one cannot; then none does."""
-        started = list[SimServer]()
-        for simulation in simulations:
-            try:
-                await simulation.start()
-            except OSError as error:
-                for other in started:
-                    await other.stop()
-                raise ListenError(f"a simulated PLC cannot listen: {error.strerror or error}") from error
-            started.append(simulation)
-
-    async def stop_simulations(self, *, unused: bool = False) -> None:
-        """All, or those that no link uses any more."""
-        gone, self._unused_simulations = self._unused_simulations, []
-        for simulation in gone if unused else [*gone, *self.simulations.values()]:
-            await simulation.stop()
 
     # -- for those who look -------------------------------------------------------------------------------------
 

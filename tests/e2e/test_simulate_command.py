@@ -15,11 +15,12 @@ import pytest
 from pymodbus.client import ModbusTcpClient
 
 from tests.support import process
+from tests.support.devices import scripted
 from tests.support.needs import require
 from tests.support.oneshot import gateway
 from tests.support.process import START_S, Running
 from tests.support.until import wait_until
-from tests.support.wire import Wire
+from tests.support.wire import Wire, hexed
 
 PLANT = """
 devices:
@@ -175,3 +176,15 @@ def test_mistakes_are_told_in_words(
     result = gateway("simulate", str(path), *arguments)
     assert result.returncode == code
     assert hint in result.stderr
+
+
+def test_a_simulated_gateway_dials_nobody_for_units_that_are_only_forwarded(tmp_path: Path) -> None:
+    with scripted() as real:
+        yaml = f"""
+server: {{listen: "tcp://127.0.0.1:0"}}
+links: {{bridge: {{url: "tcp://127.0.0.1:{real.port}"}}}}
+units: {{7: {{forward: bridge}}}}
+"""
+        with process.running(yaml, tmp_path, "--simulate") as command, Wire(command.port) as wire:
+            wait_until(lambda: wire.ask(hexed("03 0003 0001"), 7) == hexed("03 02 0000"), 5.0, "the simulated unit")
+        assert real.connections == 0

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import threading
 from collections import Counter
 from pathlib import Path
 
-from tests.support.devices import free_port
-from tests.support.process import ROOT, running
+from tests.support.devices import ProcessPlc
+from tests.support.process import running
 from tests.support.until import wait_until
 from tests.support.wire import Wire
 
@@ -31,32 +29,12 @@ devices:
 """
 
 
-class Plc:
-    """tests/support/recording_plc.py, killed and started again."""
+class Plc(ProcessPlc):
+    """tests/support/recording_plc.py."""
 
     def __init__(self, directory: Path) -> None:
-        self.port = free_port()
         self.file = directory / "executed.txt"
-        self._process: subprocess.Popen[str] | None = None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.recording_plc", str(self.port), str(self.file), "1"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            assert self._process.stdout is not None
-            self._process.stdout.close()
-            self._process = None
+        super().__init__("tests.support.recording_plc", str(self.file), "1")
 
     def executed(self) -> Counter[int]:
         """How often each value was written."""

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from gateway.app import Gateway, build
 from gateway.config.load import load
 from gateway.serving.server import Connection
+from tests.support.fake import Pipe
 from tests.support.wire import adu
 
 HIGH_WATER = 65536
@@ -29,20 +30,17 @@ SMALL, LARGE = b"\x03\0\0\0\1", b"\x03\0\0\0\x7d"
 PLANT = "units: {1: {holding: 0..199}}\n"
 
 
-class Tank(asyncio.Transport):
-    """Keeps what is written until the test lets it flow."""
+class Tank(Pipe):
+    """Is full until the test lets it flow."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 40000), "socket": socket.socket()})
         self.protocol: Connection | None = None
         self.level = 0
-        self.written = bytearray()
-        self.full = self.closed = False
-        self.reading = True
+        self.full = False
 
     def write(self, data: Any) -> None:
-        assert not self.closed, "written after closing"
-        self.written += data
+        super().write(data)
         self.level += len(data)
         if self.level > HIGH_WATER and not self.full:
             self.full = True
@@ -56,27 +54,8 @@ class Tank(asyncio.Transport):
             assert self.protocol is not None
             self.protocol.resume_writing()
 
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = not self.closed
-
-    def is_reading(self) -> bool:
-        return self.reading
-
-    def is_closing(self) -> bool:
-        return self.closed
-
     def get_write_buffer_size(self) -> int:
         return self.level
-
-    def close(self) -> None:
-        self.closed = True
-        self.reading = False
-
-    def abort(self) -> None:
-        self.close()
 
 
 @pytest.fixture(scope="module")

@@ -23,20 +23,17 @@ def free_port() -> int:
         return port
 
 
-class PymodbusPlc:
-    """tests/support/pymodbus_plc.py on a fixed port."""
+class ProcessPlc:
+    """A PLC in a process of its own, `python -m MODULE PORT ...`, on a fixed port; killed and started again."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str, *arguments: str) -> None:
         self.port = free_port()
+        self._command = [sys.executable, "-m", module, str(self.port), *arguments]
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.pymodbus_plc", str(self.port)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
+            self._command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
@@ -49,6 +46,13 @@ class PymodbusPlc:
             assert self._process.stdout is not None
             self._process.stdout.close()
             self._process = None
+
+
+class PymodbusPlc(ProcessPlc):
+    """tests/support/pymodbus_plc.py."""
+
+    def __init__(self) -> None:
+        super().__init__("tests.support.pymodbus_plc")
 
 
 @contextmanager

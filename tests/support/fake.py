@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -62,3 +63,40 @@ class RecordingCarrier:
         data = b"".join(self.sent)
         self.sent.clear()
         return data
+
+
+class Pipe(asyncio.Transport):
+    """A client's connection as a server sees it: keeps what is written, strict about what uvloop is strict about."""
+
+    def __init__(self, extra: Mapping[str, Any]) -> None:
+        super().__init__(extra)
+        self.written = bytearray()
+        self.closed = False
+        self.reading = True
+
+    def write(self, data: Any) -> None:
+        if self.closed:
+            raise RuntimeError("written after closing")
+        self.written += data
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = not self.closed
+
+    def is_reading(self) -> bool:
+        return self.reading
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        self.closed = True
+        self.reading = False
+
+    def abort(self) -> None:
+        self.close()

@@ -19,6 +19,7 @@ from gateway.front.units import Units
 from gateway.interfaces import Later, Unit
 from gateway.modbus.spec import Table
 from gateway.serving.server import MAX_WAITING, Connection, Server
+from tests.support.fake import Pipe
 from tests.support.wire import adu, hexed
 
 P = ParamSpec("P")
@@ -33,47 +34,21 @@ class NoSocket:
         pass
 
 
-class Wire(asyncio.Transport):
-    """Keeps what is written; strict about what uvloop is strict about."""
+class Wire(Pipe):
+    """Counts the writes."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("192.0.2.1", 40000), "socket": NoSocket()})
-        self.written = b""
         self.writes = 0
-        self.closed = False
-        self.reading = True
 
     def write(self, data: Any) -> None:
-        if self.closed:
-            raise RuntimeError("written after closing")
-        self.written += data
+        super().write(data)
         self.writes += 1
 
     def take(self) -> bytes:
-        data, self.written = self.written, b""
+        data = bytes(self.written)
+        self.written.clear()
         return data
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = not self.closed
-
-    def is_reading(self) -> bool:
-        return self.reading
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def close(self) -> None:
-        self.closed = True
-        self.reading = False
-
-    def abort(self) -> None:
-        self.close()
 
 
 class Slow:

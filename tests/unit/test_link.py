@@ -441,3 +441,17 @@ def test_a_device_that_comes_and_goes_has_a_line_a_minute(caplog: pytest.LogCapt
         case.time.advance(1.0)
     assert len(caplog.records) in (2, 3)
     assert "59 times since the last line" in caplog.records[1].getMessage()
+
+
+def test_a_poll_that_nobody_wants_any_more_is_not_sent() -> None:
+    case = Case()
+    case.submit("out")
+    gone = case.submit("gone")
+    case.submit("next")
+    gone.wanted = False
+    [(tid, _, _)] = case.sent()
+    case.answer(tid)
+    [(tid, _, _)] = case.sent()
+    case.answer(tid)
+    assert [name for name, result in case.told if result == TWO] == ["out", "next"]
+    assert case.link.counters.dropped == 1

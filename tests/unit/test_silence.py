@@ -222,3 +222,16 @@ def test_a_probe_that_finds_no_place_in_the_queue_does_not_end_all_probes() -> N
     plant.link.submit(probe)
     plant.run(0.1)
     assert told[1:] == [None]
+
+
+def test_the_slowest_answer_is_not_forgotten_by_the_polls_of_neighbours() -> None:
+    plant = Plant(delay_s=0.05)
+    plant.dead.add(5)
+    unit, neighbour = Unit(plant, 5), Unit(plant, 6)
+    demoted(plant, unit, neighbour)
+    slowest_s = plant.link.slowest_s
+    plant.delay_s = 0.0
+    for _ in range(50):
+        neighbour.poll()
+        plant.run(0.02)
+    assert plant.link.slowest_s == slowest_s
