@@ -26,9 +26,11 @@ from gateway.control.socket import ControlError, ControlSocket
 from gateway.errors import GatewayError
 from gateway.front.counters import Counters
 from gateway.front.freshness import TICK_S, Freshness
+from gateway.front.gate import Gate
 from gateway.front.units import Units
 from gateway.hub import Hub
 from gateway.polling.wheel import Wheel
+from gateway.serving.doors import Door
 from gateway.serving.server import Server
 from gateway.state.directory import StateDirectory, StateError, StateInUse
 from gateway.state.retained import Retained
@@ -69,10 +71,9 @@ class Gateway:
         )
         self.plant.apply(blueprint)
         server = blueprint.config.server
+        self.gate = Gate(self.plant.units, self.freshness, self.counters)
         self.server = Server(
-            self.plant.units,
-            self.freshness,
-            self.counters,
+            self.gate,
             max_connections=server.max_connections,
             idle_timeout_s=server.idle_timeout_s,
             keepalive_s=server.keepalive_s,
@@ -96,7 +97,7 @@ class Gateway:
         self._has_state = self._open_state()
         try:
             await simulations.start(self.plant.simulations)
-            await self.server.listen(self._listen or self.config.server.listen)
+            await self.server.listen(self._doors(self.config))
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._every_second(), name="second")]
                 self.plant.start(group)
@@ -176,7 +177,7 @@ class Gateway:
         try:
             await simulations.start(started)
             self._configure(server)  # its backlog is for listeners that are opened now
-            await self.server.listen(self._listen or server.listen)
+            await self.server.listen(self._doors(after))
         except GatewayError as error:
             self._configure(before.config.server)
             await simulations.stop(started)
@@ -198,6 +199,10 @@ class Gateway:
             log.info("the configuration was read again: nothing has changed")
         unused, self.plant.unused_simulations = self.plant.unused_simulations, {}
         await simulations.stop(unused)
+
+    def _doors(self, config: Config) -> list[Door]:
+        """Where to listen, as the command line or else the configuration says."""
+        return [Door(url) for url in self._listen or [listener.url for listener in config.server.listen]]
 
     def _configure(self, server: ServerConfig) -> None:
         self.server.configure(

@@ -46,8 +46,9 @@ def check(config: Config, findings: Findings, broken: Broken) -> None:
 
 def _check_server(config: Config, findings: Findings) -> None:
     server = config.server
-    for number, url in enumerate(server.listen):
-        if url.port and url in server.listen[:number]:
+    urls = [listener.url for listener in server.listen]
+    for number, url in enumerate(urls):
+        if (url.port or url.path) and url in urls[:number]:
             findings.error(("server", "listen", number), f"{url} stands here twice")
     at_least(findings, ("server", "keepalive"), server.keepalive_s, MIN_KEEPALIVE_S, off=True)
 

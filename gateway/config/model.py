@@ -15,13 +15,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PrivateAttr, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    WrapValidator,
+    model_validator,
+)
 
 from gateway.config.addresses import Address, AddressField, Place, PlaceField, RangesField
 from gateway.config.durations import DurationField
+from gateway.config.rights import May, NetworkField
 from gateway.config.scalars import (
     BooleanField,
     FaultCount,
+    FifoPointer,
+    FileNumber,
     FractionField,
     FunctionsField,
     InitialField,
@@ -38,7 +50,8 @@ from gateway.config.scalars import (
     empty_is_none_given,
     one_or_many,
 )
-from gateway.config.urls import DeviceUrl, DeviceUrlsField, ListenUrl, ListenUrlField
+from gateway.config.sizes import SizeField
+from gateway.config.urls import DeviceUrl, DeviceUrlsField, ListenUrl, ListenUrlField, listen_schema, parse_listen_url
 
 ByteOrder = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 TypeName = Literal[
@@ -77,11 +90,100 @@ class Identity(Section):
     """Default: the version of the gateway."""
 
 
+class Tls(Section):
+    """Certificates, for both sides of Modbus/TCP Security. Files are relative to the first YAML file."""
+
+    cert: TextField
+    """Our certificate, PEM, with the chain up to the root behind it."""
+    key: TextField
+    """Its private key, PEM; readable by its owner alone."""
+    ca: TextField
+    """The roots that the other side's certificate must lead to, PEM."""
+    crl: TextField | None = None
+    """Revoked certificates of these roots, PEM."""
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    """The oldest version of TLS that is spoken."""
+    name: TextField | None = None
+    """Of a device: the name or address in its certificate; default: the host of its url."""
+    fingerprint: TextField | None = None
+    """Of a device: SHA-256 of its certificate in hex, in place of its name."""
+
+
+class Rule(Section):
+    """Who may do what; a key that is not given holds for all."""
+
+    from_: Annotated[tuple[NetworkField, ...], one_or_many] = Field(default=(None,), alias="from")
+    """Networks or addresses of clients, or `any`; a serial line has no address, only `any` fits it."""
+    role: Annotated[tuple[TextField, ...], one_or_many] | None = None
+    """Roles of client certificates; `none`: without one."""
+    unit: Annotated[tuple[UnitKey, ...], one_or_many] | None = None
+    """Unit ids, such as `[1, 5..9]`."""
+    table: Annotated[tuple[Literal["coils", "discrete", "holding", "input"], ...], one_or_many] | None = None
+    """Tables; functions that have none do not fit."""
+    range: Annotated[tuple[AddressField, ...], one_or_many] | None = None
+    """Addresses, such as `holding:0..99`; a request is allowed when all of its addresses are."""
+    function: FunctionsField | None = None
+    """Function codes, such as `[3, 16]`."""
+    may: May
+    """`write` (and read), `read`, or `nothing`."""
+
+
+Rules = Annotated[tuple[Rule, ...], BeforeValidator(empty_is_none_given)]
+
+
+class Listener(Section):
+    """One place where clients connect, with rights of its own."""
+
+    url: ListenUrlField
+    """`tcp://HOST:PORT`, `udp://`, `tls://`, `rtu+tcp://`, `ascii+tcp://`, or a serial line such as
+    `rtu:///dev/ttyUSB0?baudrate=19200&parity=even`."""
+    access: Rules | None = None
+    """Who may do what here; default: `server.access`."""
+    tls: Tls | None = None
+    """Of a `tls://` listener; default: the plant's `tls`."""
+
+    def __str__(self) -> str:
+        return str(self.url)
+
+
+class _UrlAlone:
+    """A listener may be written as its url alone."""
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> Any:
+        return {"anyOf": [listen_schema, handler(core_schema)]}
+
+
+def _listener(value: Any, handler: Any) -> Any:
+    return Listener.model_construct(url=parse_listen_url(value)) if isinstance(value, str) else handler(value)
+
+
+ListenerField = Annotated[Listener, WrapValidator(_listener), _UrlAlone()]
+
+
+class Limits(Section):
+    """What one client may take from the others."""
+
+    connections_per_address: Annotated[IntegerField, Field(ge=0, le=60_000)] = 0
+    """Clients from one address; a newcomer beyond it is closed at once. 0: as many as `max_connections`."""
+    requests_per_second: Annotated[IntegerField, Field(ge=0, le=1_000_000)] = 0
+    """Of all clients of one address together; beyond it they are read more slowly, over udp not at all. 0: no limit."""
+    half_request_s: DurationField = Field(default=5.0, alias="half_request")
+    """How long the rest of a request may take; then the client is closed. 0s: for ever."""
+    bytes_waiting: SizeField = 65_536
+    """Answers that a client has not fetched; beyond it, it is not read any more."""
+
+
 class Server(Section):
     """What Modbus clients connect to."""
 
-    listen: Annotated[tuple[ListenUrlField, ...], one_or_many] = (ListenUrl("0.0.0.0", 502),)
-    """Where clients connect: one `tcp://HOST:PORT` or a list."""
+    listen: Annotated[tuple[ListenerField, ...], one_or_many] = (
+        Listener.model_construct(url=ListenUrl("0.0.0.0", 502)),
+    )
+    """Where clients connect: one URL or a list; a section `{url: ..., access: [...]}` gives one rights of its own."""
+    access: Rules | None = None
+    """Who may do what: the first rule that fits decides, a list without one refuses. Default: all may write."""
+    limits: Limits = Limits()
+    """What one client may take from the others."""
     default_unit: Annotated[UnitIdField, Field(ge=1, le=247)] = 1
     """What unit ids 0 and 255 mean on TCP, unless `units` names them."""
     unknown_unit: Literal["gateway_path", "target_failed", "silent"] = "gateway_path"
@@ -97,6 +199,42 @@ class Server(Section):
     identity: Identity = Identity()
     status: PlaceField | None = None
     """Where the eight input registers about the gateway itself begin, such as `1/input:8990`."""
+
+
+class RecordFile(Section):
+    """A file of records, read with function 20 and written with 21 (V1.1b3 6.14, 6.15); kept on the disk."""
+
+    records: Annotated[IntegerField, Field(ge=1, le=10_000)] = 10_000
+    """How many registers it has; records are numbered from 0."""
+    path: TextField | None = None
+    """Where it lies, in the state directory; default: `file-UNIT-NUMBER.dat`."""
+    read_only: BooleanField = False
+    """true: function 21 is refused with 02."""
+
+
+class Fifo(Section):
+    """A queue of up to 31 registers behind the register that counts them (V1.1b3 6.18).
+
+    A client empties it by writing 0 to that register.
+    """
+
+    from_: PlaceField | None = Field(default=None, alias="from")
+    """A register of ours whose changes are queued, such as `1/input:200`; default: what clients write there."""
+    size: Annotated[IntegerField, Field(ge=1, le=31)] = 31
+    """The most registers; when it is full, the oldest leaves."""
+
+
+class Audit(Section):
+    """Every write of every client, as JSON lines."""
+
+    enabled: BooleanField = True
+    """false: no audit."""
+    path: TextField = "audit.jsonl"
+    """Where it lies, in the state directory."""
+    max_size: SizeField = 10_000_000
+    """A file that has grown to this is put aside as `.1`, that as `.2` ..."""
+    keep: Annotated[IntegerField, Field(ge=0, le=1000)] = 10
+    """How many of those are kept."""
 
 
 class Route(Section):
@@ -133,6 +271,12 @@ class Unit(Section):
     """Refused to clients that write, with exception 02: `[holding:500..599]`."""
     retain: BooleanField = False
     """true: our own registers survive a restart."""
+    files: Annotated[dict[FileNumber, RecordFile], BeforeValidator(empty_is_no_keys)] = {}
+    """Files for functions 20 and 21, by number: `{4: {records: 1000, path: recipes.dat}}`."""
+    fifo: Annotated[dict[FifoPointer, Fifo], BeforeValidator(empty_is_no_keys)] = {}
+    """Queues for function 24, by the holding register that counts them: `{"holding:1246": {from: 1/input:200}}`."""
+    exception_status: AddressField | None = None
+    """The first of the eight bits that function 07 tells, such as `coils:0`; default: the gateway's own state."""
 
 
 _ROUTE_ONLY = frozenset({"forward", "to_unit", "functions", "cache", "timeout"})
@@ -169,6 +313,8 @@ class Link(Section):
     """Quiet time between requests."""
     in_flight: Annotated[IntegerField, Field(ge=1, le=64)] = 1
     """Requests outstanding at once."""
+    tls: Tls | None = None
+    """Of `tls://` addresses; default: the plant's `tls`."""
 
     @property
     def url(self) -> DeviceUrl:
@@ -317,6 +463,8 @@ class Device(Section):
     """Quiet time between requests, 0s."""
     in_flight: Annotated[IntegerField, Field(ge=1, le=64)] | None = None
     """Requests outstanding at once, 1."""
+    tls: Tls | None = None
+    """Of `tls://` addresses; default: the plant's `tls`."""
     unit: Annotated[UnitIdField, Field(ge=0, le=255)] = 1
     """The device's unit id."""
     timeout_s: DurationField = Field(default=1.0, alias="timeout")
@@ -377,12 +525,17 @@ class Config(Section):
     """What each unit id answers with."""
     state_dir: TextField | None = None
     """Where retained registers and the control socket lie; default: `state` beside the first file."""
+    tls: Tls | None = None
+    """Certificates of every `tls://` listener and device that has none of its own."""
+    audit: Audit = Audit()
+    """Who wrote what."""
     links: Annotated[dict[Name, Link], BeforeValidator(empty_is_no_keys)] = {}
     """Ways to devices that need a name."""
     devices: Annotated[dict[Name, Device], BeforeValidator(empty_is_no_keys)] = {}
     """PLCs, meters, drives: what is read."""
     _warnings: tuple[str, ...] = PrivateAttr(default=())
     _state_path: Path = PrivateAttr(default=Path("state"))
+    _folder: Path = PrivateAttr(default=Path())
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -394,10 +547,15 @@ class Config(Section):
         """The folder `state_dir` names, or its default, as an absolute path; no key of the YAML."""
         return self._state_path
 
+    def path_of(self, text: str) -> Path:
+        """A file that the YAML names, relative to the folder of the first file."""
+        return self._folder / text
+
     def loaded(self, first_file: Path, warnings: tuple[str, ...]) -> Config:
         """The same plant with where it came from and what was noticed when it was read."""
         copy = self.model_copy()
         copy._warnings = warnings
+        copy._folder = first_file.parent.resolve()
         copy._state_path = (first_file.parent / (self.state_dir or "state")).resolve()
         return copy
 
@@ -437,6 +595,7 @@ class Config(Section):
             connect_delay_s=_or(device.connect_delay_s, 0.0),
             delay_s=_or(device.delay_s, 0.0),
             in_flight=device.in_flight or 1,
+            tls=device.tls,
         )
 
     def link_key(self, name: str) -> str:
@@ -457,21 +616,28 @@ def _or(value: float | None, default: float) -> float:
 
 __all__ = [
     "Address",
+    "Audit",
     "ByteOrder",
     "Config",
     "Device",
     "DeviceUrl",
     "Faults",
+    "Fifo",
     "Identity",
+    "Limits",
     "Link",
     "ListenUrl",
+    "Listener",
     "Place",
     "Poll",
     "Push",
+    "RecordFile",
     "Route",
+    "Rule",
     "Section",
     "Server",
     "Tag",
+    "Tls",
     "Unit",
     "Watchdog",
 ]

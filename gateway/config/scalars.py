@@ -12,7 +12,8 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, PlainValidator, TypeAdapter, WithJsonSchema
 
-from gateway.config.addresses import Address, AddressField
+from gateway.config.addresses import Address, AddressField, parse_address
+from gateway.modbus.spec import Table
 from gateway.values import Sentinel
 
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -333,3 +334,25 @@ Name = Annotated[str, PlainValidator(_name)]
 """Of a device or link: it becomes part of topics, metrics and file names."""
 TagName = Annotated[str, PlainValidator(_tag_name)]
 """Of a tag: as in the PLC program, but for the `/` that parts topics."""
+
+
+def _file_number(value: Any) -> int:
+    text = str(value)
+    if not re.fullmatch(r"[1-9]\d{0,4}", text, re.ASCII) or int(text) > 0xFFFF:
+        raise ValueError(f"`{text}` is not a file number; those are 1..65535, such as 4")
+    return int(text)
+
+
+FileNumber = Annotated[int, PlainValidator(_file_number)]
+"""Of functions 20 and 21, as a key; one notation only."""
+
+
+def _fifo_pointer(value: Any) -> int:
+    address = parse_address(str(value))
+    if address.table != Table.HOLDING or address.bit is not None or address.count != 1:
+        raise ValueError(f"`{value}`: a queue begins at one holding register, such as `holding:1246`")
+    return address.first
+
+
+FifoPointer = Annotated[int, PlainValidator(_fifo_pointer)]
+"""The holding register that counts a queue's registers, as a key."""

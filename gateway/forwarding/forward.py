@@ -18,6 +18,7 @@ from gateway.forwarding.flight import Flight
 from gateway.forwarding.kinds import Kind, kind_of, kinds
 from gateway.interfaces import Later, Submit, SubmitWrite, Write, exception_code, exception_response, once
 from gateway.modbus import spec
+from gateway.modbus.reach import describe
 
 MAX_CACHED = 256
 """Answers kept per forward, at most 65 KB; the oldest is dropped: it has the least time to live."""
@@ -26,14 +27,6 @@ MAX_WRITES_AHEAD = 16
 
 _EXCEPTION = spec.EXCEPTION_BIT
 _READ, _ASK, _WRITE, _LOOK = int(Kind.READ), int(Kind.ASK), int(Kind.WRITE), int(Kind.LOOK)
-
-_TABLES = {
-    spec.WRITE_SINGLE_COIL: spec.Table.COILS,
-    spec.WRITE_MULTIPLE_COILS: spec.Table.COILS,
-    spec.WRITE_SINGLE_REGISTER: spec.Table.HOLDING,
-    spec.WRITE_MULTIPLE_REGISTERS: spec.Table.HOLDING,
-    spec.MASK_WRITE_REGISTER: spec.Table.HOLDING,
-}
 
 
 class Counters:
@@ -238,16 +231,3 @@ class Passage(Later):
 
 def _over(answer: bytes | None, error: LinkError | None) -> None:
     """A write is called back once."""
-
-
-def describe(pdu: bytes) -> str:
-    """What a write writes to, for the log: `holding:10 (400011)`; of functions we know nothing of, the code."""
-    function = pdu[0]
-    if function in _TABLES and len(pdu) >= 5:
-        first, count = int.from_bytes(pdu[1:3], "big"), int.from_bytes(pdu[3:5], "big")
-        many = function in (spec.WRITE_MULTIPLE_COILS, spec.WRITE_MULTIPLE_REGISTERS)
-        return _TABLES[function].describe(first, max(1, count) if many else 1)
-    if function == spec.READ_WRITE_MULTIPLE_REGISTERS and len(pdu) >= 9:
-        first, count = int.from_bytes(pdu[5:7], "big"), int.from_bytes(pdu[7:9], "big")
-        return spec.Table.HOLDING.describe(first, max(1, count))
-    return f"function {function:02X}"

@@ -42,7 +42,7 @@ class Absent:
 class Units:
     """The slots and plans that every connection serves from."""
 
-    __slots__ = ("meant", "plans", "slots")
+    __slots__ = ("known", "meant", "plans", "slots")
 
     def __init__(
         self, units: Mapping[int, Unit], default_unit: int, unknown_unit: str, named: Collection[int] = ()
@@ -51,6 +51,8 @@ class Units:
         self.slots: list[Unit] = []
         self.meant: list[int] = []
         """By unit id: the one that it means, itself but for 0 and 255."""
+        self.known: list[bool] = []
+        """By unit id: whether there is something."""
         self.plans: dict[bytes, Plan] = {}
         self.replace(units, default_unit, unknown_unit, named)
 
@@ -70,6 +72,7 @@ class Units:
                 meant[unit_id] = default_unit
         self.slots[:] = slots
         self.meant[:] = meant
+        self.known[:] = [unit_id in units for unit_id in range(256)]
         self.plans.clear()
         for bank in self.banks():
             bank.on_blocked = self.plans.clear

@@ -8,40 +8,32 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
+from gateway.config.urls import ListenUrl
 from gateway.errors import ListenError
+from gateway.serving.doors import Door
 from gateway.serving.ports import listen_error
 
 log = logging.getLogger(__name__)
 
-End = tuple[str, int, int]
-"""Host and port as they were asked for, and a number: port 0 may be asked for several times."""
-
-
-class Address(Protocol):
-    """Where to listen."""
-
-    @property
-    def host(self) -> str: ...
-    @property
-    def port(self) -> int: ...
+End = tuple[ListenUrl, int]
+"""Where to listen as it was asked for, and a number: port 0 may be asked for several times."""
 
 
 class Listeners:
     """Those that are open."""
 
-    def __init__(self, make: Callable[[], asyncio.Protocol]) -> None:
-        """`make()` is the protocol of a new client."""
+    def __init__(self, make: Callable[[Door], asyncio.Protocol]) -> None:
+        """`make(door)` is the protocol of a new client."""
         self._make = make
+        self._doors: dict[End, Door] = {}
         self._open: dict[End, asyncio.Server] = {}
 
-    async def listen(self, addresses: Iterable[Address], backlog: int) -> None:
+    async def listen(self, doors: Iterable[Door], backlog: int) -> None:
         """Listen on these and no others. ListenError (what to do about it): all is as it was."""
-        wanted: list[End] = []
-        for address in addresses:
-            same = sum(1 for host, port, _ in wanted if (host, port) == (address.host, address.port))
-            wanted.append((address.host, address.port, same))
+        wanted: dict[End, Door] = {}
+        for door in doors:
+            wanted[door.url, sum(1 for url, _ in wanted if url == door.url)] = door
         leaving = [end for end in self._open if end not in wanted]
         names = [name for end in leaving for name in _names(self._open[end])]
         opened: list[End] = []
@@ -49,15 +41,16 @@ class Listeners:
             if end in self._open:
                 continue
             # The system gives a port to one of 0.0.0.0 and 127.0.0.1 only: the one that leaves goes first.
-            self._close(other for other in leaving if other[1] == end[1] != 0)
+            self._close(other for other in leaving if other[0].port == end[0].port != 0)
             try:
-                await self._add(end, backlog)
+                await self._add(end, wanted[end], backlog)
             except OSError as error:
                 self._close(opened)
                 await self._bring_back(leaving, backlog)
-                raise ListenError(listen_error(end[0], end[1], error)) from error
+                raise ListenError(listen_error(end[0].host, end[0].port, error)) from error
             opened.append(end)
         self._close(leaving)
+        self._doors = wanted
         for name in names:
             log.info("no longer listening on %s", name)
         for end in opened:
@@ -68,11 +61,12 @@ class Listeners:
         """All of them; clients stay."""
         self._close(list(self._open))
 
-    async def _add(self, end: End, backlog: int) -> None:
-        host, port, _ = end
+    async def _add(self, end: End, door: Door, backlog: int) -> None:
+        url = door.url
         self._open[end] = await asyncio.get_running_loop().create_server(
-            self._make, host or None, port, backlog=backlog
+            lambda: self._make(self._doors[end]), url.host or None, url.port, backlog=backlog
         )
+        self._doors[end] = door
 
     def _close(self, ends: Iterable[End]) -> None:
         for end in ends:
@@ -84,9 +78,9 @@ class Listeners:
         for end in ends:
             if end not in self._open:
                 try:
-                    await self._add(end, backlog)
+                    await self._add(end, self._doors[end], backlog)
                 except OSError as error:
-                    log.error("%s", listen_error(end[0], end[1], error))
+                    log.error("%s", listen_error(end[0].host, end[0].port, error))
 
 
 def _names(listener: asyncio.Server) -> list[str]:

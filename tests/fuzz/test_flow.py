@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from gateway.app import Gateway, build
 from gateway.config.load import load
-from gateway.serving.server import Connection
+from gateway.config.urls import ListenUrl
+from gateway.serving.connection import Connection
+from gateway.serving.doors import Door
 from tests.support.fake import Pipe
 from tests.support.wire import adu
 
@@ -91,7 +93,7 @@ def test_whenever_a_transport_is_full_nothing_more_is_read_and_every_answer_come
 
 async def play(gateway: Gateway, steps: list[Any], half_closes: bool) -> None:
     tank = Tank()
-    connection = tank.protocol = Connection(gateway.server)
+    connection = tank.protocol = Connection(gateway.server._clients, Door(ListenUrl("127.0.0.1", 0)))
     connection.connection_made(tank)
     sizes: list[int] = []
     stream = bytearray()

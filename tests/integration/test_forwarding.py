@@ -10,21 +10,24 @@ import re
 import socket
 import struct
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from gateway.bank import Bank
 from gateway.clock import now
+from gateway.config.urls import ListenUrl
 from gateway.errors import ListenError
 from gateway.forwarding.forward import Forward
 from gateway.front.counters import Counters
 from gateway.front.freshness import Freshness
+from gateway.front.gate import Gate
 from gateway.front.units import Units
 from gateway.interfaces import Request, Write
 from gateway.modbus.spec import Table
-from gateway.serving.server import MAX_WAITING, Server
+from gateway.serving.connection import MAX_WAITING
+from gateway.serving.doors import Door
+from gateway.serving.server import Server
 from tests.support.needs import require_module
 from tests.support.wire import adu, hexed
 
@@ -52,12 +55,8 @@ def run(request: pytest.FixtureRequest) -> Run:
     return lambda main: uvloop.run(in_time(main))
 
 
-@dataclass(frozen=True)
-class At:
-    """Where to listen."""
-
-    host: str
-    port: int
+def at(host: str, port: int) -> Door:
+    return Door(ListenUrl(host, port))
 
 
 class Device:
@@ -100,13 +99,13 @@ class Plant:
         self.bank.put_registers(Table.HOLDING, 0, b"\x12\x34")
         units = Units({IMAGE: self.bank, SLOW: self.slow.forward, OTHER: self.other.forward}, SLOW, "gateway_path")
         self.server = Server(
-            units, Freshness(now), Counters(), max_connections=10, idle_timeout_s=0.0, keepalive_s=0.0, backlog=10
+            Gate(units, Freshness(now), Counters()), max_connections=10, idle_timeout_s=0.0, keepalive_s=0.0, backlog=10
         )
 
     async def start(self, caplog: pytest.LogCaptureFixture) -> int:
         """The port."""
         caplog.set_level("INFO")
-        await self.server.listen([At("127.0.0.1", 0)])
+        await self.server.listen([at("127.0.0.1", 0)])
         return ports(caplog)[-1]
 
 
@@ -218,7 +217,7 @@ def test_what_a_client_asked_is_not_sent_any_more_when_it_has_gone(run: Run, cap
         plant = Plant(delay_s=0.0)
         unsent: list[Request] = []
         plant.slow.forward = Forward(unsent.append, lambda write: None, 1, 1.0, now)
-        plant.server.units.replace({SLOW: plant.slow.forward}, SLOW, "gateway_path")
+        plant.server.gate.units.replace({SLOW: plant.slow.forward}, SLOW, "gateway_path")
         port = await plant.start(caplog)
         leaves, stays = await connect(port), await connect(port)
         leaves.send(adu(1, SLOW, READ), adu(2, SLOW, hexed("03 0001 0001")))
@@ -226,7 +225,7 @@ def test_what_a_client_asked_is_not_sent_any_more_when_it_has_gone(run: Run, cap
         stays.send(adu(1, SLOW, READ))
         await until(lambda: plant.slow.forward.counters.shared == 1)
         leaves.vanish()
-        await until(lambda: plant.server.counters.clients == 1)
+        await until(lambda: plant.server.gate.counters.clients == 1)
         assert [request.wanted for request in unsent] == [True, False]
 
         unsent[0].done(IMAGE_ANSWER, None)
@@ -248,7 +247,7 @@ def test_a_client_that_closes_its_sending_side_gets_what_is_still_to_come(
         assert [tid for tid, _, _ in await client.receive(3)] == [2, 1, 3]
         assert await client.ended()
         await client.close()
-        await until(lambda: plant.server.counters.clients == 0)
+        await until(lambda: plant.server.gate.counters.clients == 0)
         await plant.server.close()
 
     run(main())
@@ -260,13 +259,13 @@ def test_a_client_that_asks_without_end_is_not_read_and_loses_nothing(
     async def main() -> None:
         plant = Plant()
         waiting: list[Request] = []
-        plant.server.units.replace(
+        plant.server.gate.units.replace(
             {SLOW: Forward(waiting.append, lambda write: None, 1, 1.0, now)}, SLOW, "gateway_path"
         )
         client = await connect(await plant.start(caplog))
         count = 3 * MAX_WAITING
         client.send(*(adu(number, SLOW, b"\x03" + number.to_bytes(2, "big") + b"\0\1") for number in range(count)))
-        await until(lambda: plant.server.counters.held)
+        await until(lambda: plant.server.gate.counters.held)
         assert len(waiting) == MAX_WAITING
         neighbour = await connect(ports(caplog)[0])
         neighbour.send(adu(1, 77, READ))
@@ -321,26 +320,26 @@ def test_a_listener_that_stays_is_not_touched_and_one_that_goes_keeps_its_client
 ) -> None:
     async def main() -> None:
         plant = Plant()
-        first, second = At("127.0.0.1", 0), At("127.0.0.1", free_port())
+        first, second = at("127.0.0.1", 0), at("127.0.0.1", free_port())
         await plant.server.listen([first])
         caplog.set_level("INFO")
         await plant.server.listen([second])
         await plant.server.listen([second, first])
-        assert ports(caplog)[0] == second.port
+        assert ports(caplog)[0] == second.url.port
         stays = ports(caplog)[1]
-        client = await connect(second.port)
+        client = await connect(second.url.port)
         client.send(adu(1, IMAGE, READ))
         assert await client.receive(1) == [(1, IMAGE, IMAGE_ANSWER)]
 
         caplog.clear()
         await plant.server.listen([first])
         assert [record.getMessage() for record in caplog.records if "listening" in record.getMessage()] == [
-            f"no longer listening on tcp://127.0.0.1:{second.port}"
+            f"no longer listening on tcp://127.0.0.1:{second.url.port}"
         ]
         client.send(adu(2, IMAGE, READ))
         assert await client.receive(1) == [(2, IMAGE, IMAGE_ANSWER)]
         with pytest.raises(ConnectionRefusedError):
-            await connect(second.port)
+            await connect(second.url.port)
         other = await connect(stays)
         other.send(adu(1, IMAGE, READ))
         assert await other.receive(1) == [(1, IMAGE, IMAGE_ANSWER)]
@@ -359,12 +358,12 @@ def test_when_one_listener_cannot_be_opened_none_is_and_none_is_closed(
     async def main() -> None:
         plant = Plant()
         stays = await plant.start(caplog)
-        new = At("127.0.0.1", free_port())
+        new = at("127.0.0.1", free_port())
         with socket.create_server(("127.0.0.1", 0)) as taken:
             with pytest.raises(ListenError, match="in use"):
-                await plant.server.listen([new, At("127.0.0.1", taken.getsockname()[1])])
+                await plant.server.listen([new, at("127.0.0.1", taken.getsockname()[1])])
         with pytest.raises(ConnectionRefusedError):
-            await connect(new.port)
+            await connect(new.url.port)
         client = await connect(stays)
         client.send(adu(1, IMAGE, READ))
         assert await client.receive(1) == [(1, IMAGE, IMAGE_ANSWER)]
@@ -379,8 +378,8 @@ def test_several_free_ports_may_be_asked_for(run: Run, caplog: pytest.LogCapture
     async def main() -> None:
         caplog.set_level("INFO")
         plant = Plant()
-        await plant.server.listen([At("127.0.0.1", 0)] * 2)
-        await plant.server.listen([At("127.0.0.1", 0)] * 3)
+        await plant.server.listen([at("127.0.0.1", 0)] * 2)
+        await plant.server.listen([at("127.0.0.1", 0)] * 3)
         assert len(set(ports(caplog))) == 3
         for port in ports(caplog):
             await (await connect(port)).close()
@@ -393,21 +392,21 @@ def test_a_port_moves_from_one_address_to_another(run: Run, caplog: pytest.LogCa
     async def main() -> None:
         caplog.set_level("INFO")
         plant = Plant()
-        everywhere = At("0.0.0.0", free_port())
-        here = At("127.0.0.1", everywhere.port)
+        everywhere = at("0.0.0.0", free_port())
+        here = at("127.0.0.1", everywhere.url.port)
         await plant.server.listen([everywhere])
         with socket.create_server(("127.0.0.1", 0)) as taken:
             with pytest.raises(ListenError, match="in use"):
-                await plant.server.listen([here, At("127.0.0.1", taken.getsockname()[1])])
+                await plant.server.listen([here, at("127.0.0.1", taken.getsockname()[1])])
         assert ports(caplog) == []
-        await (await connect(here.port)).close()
+        await (await connect(here.url.port)).close()
 
         await plant.server.listen([here])
-        assert ports(caplog) == [here.port]
-        client = await connect(here.port)
+        assert ports(caplog) == [here.url.port]
+        client = await connect(here.url.port)
         client.send(adu(1, IMAGE, READ))
         assert await client.receive(1) == [(1, IMAGE, IMAGE_ANSWER)]
-        assert client.writer.get_extra_info("peername") == ("127.0.0.1", here.port)
+        assert client.writer.get_extra_info("peername") == ("127.0.0.1", here.url.port)
         await client.close()
         await plant.server.close()
 
@@ -419,7 +418,7 @@ def test_a_lower_limit_of_clients_holds_for_newcomers_only(run: Run, caplog: pyt
         plant = Plant()
         port = await plant.start(caplog)
         clients = [await connect(port), await connect(port)]
-        await until(lambda: plant.server.counters.clients == 2)
+        await until(lambda: plant.server.gate.counters.clients == 2)
         plant.server.configure(max_connections=1, idle_timeout_s=0.0, keepalive_s=0.0, backlog=10)
         newcomer = await connect(port)
         assert await newcomer.ended()

@@ -26,7 +26,7 @@ devices:
 
 def test_twelve_lines_run_a_gateway(tmp_path: Path) -> None:
     config = plant(tmp_path, SMALL)
-    assert config.server.listen == (ListenUrl("0.0.0.0", 502),)
+    assert [listener.url for listener in config.server.listen] == [ListenUrl("0.0.0.0", 502)]
     press = config.devices["press"]
     assert press.url == DeviceUrl("tcp", "192.168.1.10", 502)
     tag = press.tags["level"]

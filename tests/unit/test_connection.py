@@ -11,11 +11,15 @@ import pytest
 
 from gateway.bank import Bank
 from gateway.clock import now
+from gateway.config.urls import ListenUrl
 from gateway.front.counters import Counters
 from gateway.front.freshness import Freshness
+from gateway.front.gate import Gate
 from gateway.front.units import Units
 from gateway.modbus.spec import Table
-from gateway.serving import server as serving
+from gateway.serving import connection as serving
+from gateway.serving.clients import Clients
+from gateway.serving.doors import Door
 from tests.support.needs import require_module
 from tests.support.wire import adu, hexed
 
@@ -24,11 +28,12 @@ UNFETCHED = 60
 """Answers of 259 bytes: more than the small socket buffers take, less than where a transport stops its writer."""
 
 
-def make_server() -> serving.Server:
+DOOR = Door(ListenUrl("127.0.0.1", 0))
+
+
+def make_clients() -> Clients:
     units = Units({1: Bank({Table.HOLDING: [(0, 1000)]})}, 1, "gateway_path")
-    return serving.Server(
-        units, Freshness(now), Counters(), max_connections=10, idle_timeout_s=0.0, keepalive_s=0.0, backlog=1
-    )
+    return Clients(Gate(units, Freshness(now), Counters()), max_connections=10, idle_timeout_s=0.0, keepalive_s=0.0)
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -52,20 +57,20 @@ def test_a_client_that_leaves_without_fetching_its_answers_loses_its_place_in_ti
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
         theirs.setblocking(False)
-        server = make_server()
+        clients = make_clients()
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_accepted_socket(lambda: serving.Connection(server), ours)
+        transport, _ = await loop.connect_accepted_socket(lambda: serving.Connection(clients, DOOR), ours)
         async with asyncio.timeout(5.0):
             await loop.sock_sendall(theirs, READ_MOST * UNFETCHED)
-            while server.counters.requests < UNFETCHED:
+            while clients.counters.requests < UNFETCHED:
                 await asyncio.sleep(0)
             assert transport.get_write_buffer_size() > 0
-            assert server.counters.clients == 1
+            assert clients.counters.clients == 1
             if ending == "garbage":
                 await loop.sock_sendall(theirs, b"\xff" * 20)
             else:
                 theirs.shutdown(socket.SHUT_WR)
-            while server.counters.clients:
+            while clients.counters.clients:
                 await asyncio.sleep(0.01)
         theirs.close()
 
@@ -77,9 +82,9 @@ def test_a_client_that_leaves_and_fetches_gets_every_answer(run: Callable[[Corou
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
         theirs.setblocking(False)
-        server = make_server()
+        clients = make_clients()
         loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(lambda: serving.Connection(server), ours)
+        await loop.connect_accepted_socket(lambda: serving.Connection(clients, DOOR), ours)
         async with asyncio.timeout(5.0):
             await loop.sock_sendall(theirs, READ_MOST * UNFETCHED)
             theirs.shutdown(socket.SHUT_WR)

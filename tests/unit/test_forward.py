@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from gateway.errors import LinkBusy, LinkDown, LinkError, MalformedResponse, OutcomeUnknown, RequestTimeout, UnitSilent
-from gateway.forwarding.forward import MAX_CACHED, MAX_WRITES_AHEAD, Forward, describe
+from gateway.forwarding.forward import MAX_CACHED, MAX_WRITES_AHEAD, Forward
 from gateway.interfaces import Later, Priority, Request, Write
+from gateway.modbus.reach import describe
 from tests.support.wire import hexed
 
 READ = hexed("03 0000 0002")

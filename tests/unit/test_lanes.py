@@ -13,12 +13,16 @@ from typing import Any, ParamSpec
 import pytest
 
 from gateway.bank import Bank
+from gateway.config.urls import ListenUrl
 from gateway.front.counters import Counters
 from gateway.front.freshness import Freshness
+from gateway.front.gate import Gate
 from gateway.front.units import Units
 from gateway.interfaces import Later, Unit
 from gateway.modbus.spec import Table
-from gateway.serving.server import MAX_WAITING, Connection, Server
+from gateway.serving.clients import Clients
+from gateway.serving.connection import MAX_WAITING, Connection
+from gateway.serving.doors import Door
 from tests.support.fake import Pipe
 from tests.support.wire import adu, hexed
 
@@ -76,9 +80,9 @@ class Slow:
 class Client:
     """A connection of a server, as its client sees it."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Clients) -> None:
         self.wire = Wire()
-        self.connection = Connection(server)
+        self.connection = Connection(server, DOOR)
         self.connection.connection_made(self.wire)
 
     def send(self, *frames: bytes) -> None:
@@ -100,17 +104,15 @@ def reply(pdu: bytes) -> bytes:
     return b"\x63" + pdu
 
 
-def make_server(units: dict[int, Unit], clock: list[float] | None = None, *, default_unit: int | None = None) -> Server:
+DOOR = Door(ListenUrl("127.0.0.1", 0))
+
+
+def make_clients(
+    units: dict[int, Unit], clock: list[float] | None = None, *, default_unit: int | None = None
+) -> Clients:
     now = clock or [100.0]
-    return Server(
-        Units(units, default_unit or min(units), "gateway_path"),
-        Freshness(lambda: now[0]),
-        Counters(),
-        max_connections=10,
-        idle_timeout_s=0.0,
-        keepalive_s=0.0,
-        backlog=1,
-    )
+    gate = Gate(Units(units, default_unit or min(units), "gateway_path"), Freshness(lambda: now[0]), Counters())
+    return Clients(gate, max_connections=10, idle_timeout_s=0.0, keepalive_s=0.0)
 
 
 async def turns() -> None:
@@ -134,7 +136,7 @@ def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
 @in_loop
 async def test_answers_of_one_unit_leave_in_the_order_of_the_requests_whichever_is_there_first() -> None:
     slow = Slow()
-    client = Client(make_server({SLOW: slow}))
+    client = Client(make_clients({SLOW: slow}))
     client.send(adu(1, SLOW, b"\x01a"), adu(2, SLOW, b"\x01b"))
     client.send(adu(3, SLOW, b"\x01c"))
     assert slow.asked == [b"\x01a", b"\x01b", b"\x01c"], "what may overtake is begun at once"
@@ -151,7 +153,7 @@ async def test_answers_of_one_unit_leave_in_the_order_of_the_requests_whichever_
 async def test_another_unit_of_the_same_connection_is_answered_at_once() -> None:
     slow, other = Slow(), Slow()
     bank = Bank({Table.HOLDING: [(0, 10)]})
-    client = Client(make_server({IMAGE: bank, SLOW: slow, OTHER: other}))
+    client = Client(make_clients({IMAGE: bank, SLOW: slow, OTHER: other}))
     read = hexed("03 0000 0001")
     client.send(adu(1, SLOW, b"\x01a"), adu(2, IMAGE, read), adu(3, OTHER, b"\x01b"))
     assert await client.take() == adu(2, IMAGE, hexed("03 02 0000"))
@@ -176,7 +178,7 @@ async def test_an_answer_before_a_later_one_in_the_same_segment_is_not_overtaken
             return super().answer(pdu)
 
     unit = Mixed()
-    client = Client(make_server({SLOW: unit}))
+    client = Client(make_clients({SLOW: unit}))
     client.send(adu(1, SLOW, b"\x01now"), adu(2, SLOW, b"\x01a"), adu(3, SLOW, b"\x01both"), adu(4, SLOW, b"\x01now"))
 
     expected = [(1, b"\x01now"), (2, b"\x01a"), (3, b"\x01both"), (4, b"\x01now")]
@@ -200,7 +202,7 @@ async def test_a_request_that_settles_those_before_it_from_inside_keeps_its_plac
             return self.overtakes or pdu == b"\x01in"
 
     unit = Inward(overtakes=overtakes)
-    client = Client(make_server({SLOW: unit}))
+    client = Client(make_clients({SLOW: unit}))
     client.send(adu(1, SLOW, b"\x01a"), adu(2, SLOW, b"\x01b"), adu(3, SLOW, b"\x01in"))
     if not overtakes:
         unit.settle(b"\x01a")  # begins b, and behind it what settles b
@@ -214,7 +216,7 @@ async def test_a_request_that_settles_those_before_it_from_inside_keeps_its_plac
 @in_loop
 async def test_what_may_not_overtake_is_asked_when_those_before_it_are_answered() -> None:
     slow = Slow(overtakes=False)
-    client = Client(make_server({SLOW: slow}))
+    client = Client(make_clients({SLOW: slow}))
     client.send(adu(1, SLOW, b"\x01a"), adu(2, SLOW, b"\x01b"), adu(3, SLOW, b"\x01c"))
     assert slow.asked == [b"\x01a"]
 
@@ -233,7 +235,7 @@ async def test_what_may_overtake_waits_behind_one_that_has_not_begun() -> None:
             return pdu != b"\x01write"
 
     slow = Picky()
-    client = Client(make_server({SLOW: slow}))
+    client = Client(make_clients({SLOW: slow}))
     client.send(adu(1, SLOW, b"\x01a"), adu(2, SLOW, b"\x01write"), adu(3, SLOW, b"\x01b"))
     assert slow.asked == [b"\x01a"]
 
@@ -249,12 +251,12 @@ async def test_an_image_read_behind_a_pending_write_through_sees_what_was_writte
     bank = Bank({Table.HOLDING: [(0, 10)]})
     slow = Slow()
     bank.functions[6] = slow.answer
-    server = make_server({IMAGE: bank})
+    server = make_clients({IMAGE: bank})
     client, neighbour = Client(server), Client(server)
     read, write = hexed("03 0003 0001"), hexed("06 0003 0007")
     client.send(adu(1, IMAGE, read))
     assert await client.take() == adu(1, IMAGE, hexed("03 02 0000"))
-    assert len(server.units.plans) == 1
+    assert len(server.gate.units.plans) == 1
 
     frames = [adu(2, IMAGE, write), adu(3, IMAGE, read)]
     for part in [b"".join(frames)] if segments == 1 else frames:
@@ -273,7 +275,7 @@ async def test_an_image_read_behind_a_pending_write_through_sees_what_was_writte
 @in_loop
 async def test_unit_ids_that_mean_the_same_unit_share_their_order() -> None:
     slow = Slow()
-    client = Client(make_server({SLOW: slow}))
+    client = Client(make_clients({SLOW: slow}))
     client.send(adu(1, 255, b"\x01a"), adu(2, SLOW, b"\x01b"), adu(3, 0, b"\x01c"))
 
     slow.settle(b"\x01c", b"\x01b")
@@ -287,7 +289,7 @@ async def test_unit_ids_that_mean_the_same_unit_share_their_order() -> None:
 @in_loop
 async def test_silence_is_an_answer_too() -> None:
     slow = Slow()
-    server = make_server({SLOW: slow})
+    server = make_clients({SLOW: slow})
     client = Client(server)
     client.send(adu(1, SLOW, b"\x01a"), adu(2, SLOW, b"\x01b"))
     slow.laters[b"\x01a"].settle(None)
@@ -305,7 +307,7 @@ async def test_a_later_that_is_settled_already_is_answered_as_any() -> None:
             later.settle(reply(pdu))
             return later
 
-    client = Client(make_server({SLOW: Quick()}))
+    client = Client(make_clients({SLOW: Quick()}))
     client.send(adu(1, SLOW, b"\x01a"), adu(2, SLOW, b"\x01b"))
 
     assert await client.take() == adu(1, SLOW, reply(b"\x01a")) + adu(2, SLOW, reply(b"\x01b"))
@@ -326,7 +328,7 @@ async def test_a_bug_in_a_unit_is_answered_with_04_in_its_place() -> None:
             return True
 
     slow = Buggy()
-    client = Client(make_server({SLOW: slow}))
+    client = Client(make_clients({SLOW: slow}))
     client.send(adu(1, SLOW, b"\x01a"), adu(2, SLOW, b"\x01bug"), adu(3, SLOW, b"\x01bad"))
     assert slow.asked == [b"\x01a"]
     slow.settle(b"\x01a")
@@ -340,7 +342,7 @@ async def test_a_bug_in_a_unit_is_answered_with_04_in_its_place() -> None:
 @in_loop
 async def test_answers_that_come_together_leave_together() -> None:
     slow = Slow()
-    client = Client(make_server({SLOW: slow}))
+    client = Client(make_clients({SLOW: slow}))
     pdus = [b"\x01" + bytes((number,)) for number in range(8)]
     client.send(*(adu(number, SLOW, pdu) for number, pdu in enumerate(pdus)))
     slow.settle(*pdus[:5])
@@ -354,7 +356,7 @@ async def test_answers_that_come_together_leave_together() -> None:
 @in_loop
 async def test_what_was_answered_when_the_server_closes_leaves() -> None:
     slow = Slow()
-    client = Client(make_server({SLOW: slow}))
+    client = Client(make_clients({SLOW: slow}))
     client.send(adu(1, SLOW, b"\x01a"), adu(2, SLOW, b"\x01b"))
     slow.settle(b"\x01a")
     client.connection.close()
@@ -368,7 +370,7 @@ async def test_what_was_answered_when_the_server_closes_leaves() -> None:
 @in_loop
 async def test_a_client_that_goes_leaves_its_answers_and_nothing_more_is_asked_for_it() -> None:
     slow, strict = Slow(), Slow(overtakes=False)
-    server = make_server({SLOW: slow, OTHER: strict})
+    server = make_clients({SLOW: slow, OTHER: strict})
     client = Client(server)
     client.send(adu(1, SLOW, b"\x01a"), adu(2, SLOW, b"\x01b"), adu(3, OTHER, b"\x01c"), adu(4, OTHER, b"\x01d"))
     slow.settle(b"\x01b")
@@ -386,7 +388,7 @@ async def test_a_client_that_goes_leaves_its_answers_and_nothing_more_is_asked_f
 @in_loop
 async def test_nothing_is_written_between_the_close_of_a_transport_and_its_loss() -> None:
     slow = Slow()
-    client = Client(make_server({SLOW: slow}))
+    client = Client(make_clients({SLOW: slow}))
     client.send(adu(1, SLOW, b"\x01a"))
     client.connection.close()
 
@@ -397,7 +399,7 @@ async def test_nothing_is_written_between_the_close_of_a_transport_and_its_loss(
 @in_loop
 async def test_a_client_that_closes_its_sending_side_gets_the_answers_still_to_come() -> None:
     slow = Slow(overtakes=False)
-    client = Client(make_server({SLOW: slow}))
+    client = Client(make_clients({SLOW: slow}))
     client.send(adu(1, SLOW, b"\x01a"), adu(2, SLOW, b"\x01b"))
     assert client.connection.eof_received(), "the transport stays open"
     await turns()
@@ -415,7 +417,7 @@ async def test_a_client_that_closes_its_sending_side_gets_the_answers_still_to_c
 @in_loop
 async def test_a_broken_stream_ends_when_what_came_before_it_is_answered() -> None:
     slow = Slow()
-    server = make_server({SLOW: slow})
+    server = make_clients({SLOW: slow})
     client = Client(server)
     client.send(adu(1, SLOW, b"\x01a"), b"\xff" * 8)
     await turns()
@@ -439,7 +441,7 @@ async def test_a_client_with_too_many_requests_without_an_answer_is_not_read_unt
     overtakes: bool, half_closes: bool
 ) -> None:
     slow = Slow(overtakes=overtakes)
-    server = make_server({SLOW: slow})
+    server = make_clients({SLOW: slow})
     client = Client(server)
     pdus = [b"\x01" + number.to_bytes(2, "big") for number in range(MAX_WAITING + 3)]
     client.send(b"".join(adu(number, SLOW, pdu) for number, pdu in enumerate(pdus)))
@@ -468,7 +470,7 @@ async def test_a_client_with_too_many_requests_without_an_answer_is_not_read_unt
 @in_loop
 async def test_a_client_that_is_not_read_is_read_again_when_any_unit_has_answered() -> None:
     slow, other = Slow(), Slow()
-    client = Client(make_server({SLOW: slow, OTHER: other}))
+    client = Client(make_clients({SLOW: slow, OTHER: other}))
     pdus = [b"\x01" + number.to_bytes(2, "big") for number in range(MAX_WAITING)]
     client.send(adu(1, OTHER, b"\x01a"), *(adu(number, SLOW, pdu) for number, pdu in enumerate(pdus)))
     assert len(slow.asked) == MAX_WAITING - 1
@@ -484,7 +486,7 @@ async def test_a_client_that_is_not_read_is_read_again_when_any_unit_has_answere
 async def test_a_client_that_waits_for_an_answer_is_not_idle() -> None:
     clock = [100.0]
     slow = Slow()
-    server = make_server({SLOW: slow}, clock)
+    server = make_clients({SLOW: slow}, clock)
     settings = {"max_connections": 10, "idle_timeout_s": 5.0, "keepalive_s": 0.0, "backlog": 1}
     waits, idles = Client(server), Client(server)
     waits.send(adu(1, SLOW, b"\x01a"))
@@ -500,7 +502,7 @@ async def test_a_client_that_waits_for_an_answer_is_not_idle() -> None:
     clock[0] += 4.0
     server.configure(**settings)  # type: ignore[arg-type]
     assert waits.wire.closed
-    await server.close()
+    server.close()
 
 
 # -- the end
@@ -509,7 +511,7 @@ async def test_a_client_that_waits_for_an_answer_is_not_idle() -> None:
 @in_loop
 async def test_when_the_server_drains_the_answers_to_come_leave_and_nothing_more_is_taken() -> None:
     slow = Slow()
-    server = make_server({SLOW: slow})
+    server = make_clients({SLOW: slow})
     waits, idles = Client(server), Client(server)
     waits.send(adu(1, SLOW, b"\x01a"))
     drained = asyncio.ensure_future(server.drained(30.0))
@@ -530,7 +532,7 @@ async def test_when_the_server_drains_the_answers_to_come_leave_and_nothing_more
 @in_loop
 async def test_what_was_received_and_not_begun_is_not_begun_when_the_server_drains() -> None:
     slow = Slow()
-    server = make_server({SLOW: slow})
+    server = make_clients({SLOW: slow})
     client = Client(server)
     pdus = [b"\x01" + number.to_bytes(2, "big") for number in range(MAX_WAITING + 3)]
     client.send(b"".join(adu(number, SLOW, pdu) for number, pdu in enumerate(pdus)))
@@ -548,12 +550,12 @@ async def test_what_was_received_and_not_begun_is_not_begun_when_the_server_drai
 @in_loop
 async def test_a_drain_ends_at_its_deadline_though_an_answer_never_comes() -> None:
     slow = Slow()
-    server = make_server({SLOW: slow})
+    server = make_clients({SLOW: slow})
     client = Client(server)
     client.send(adu(1, SLOW, b"\x01a"))
     async with asyncio.timeout(5.0):
         await server.drained(0.05)
-    await server.close()
+    server.close()
     assert client.wire.closed
 
 
@@ -562,36 +564,36 @@ async def test_a_drain_ends_at_its_deadline_though_an_answer_never_comes() -> No
 
 @in_loop
 async def test_units_are_replaced_in_place_and_no_standing_answer_survives() -> None:
-    server = make_server({IMAGE: Bank({Table.HOLDING: [(0, 10)]})})
+    server = make_clients({IMAGE: Bank({Table.HOLDING: [(0, 10)]})})
     client = Client(server)
     read = hexed("03 0000 0001")
     client.send(adu(1, IMAGE, read), adu(2, 255, read))
     await client.take()
-    assert len(server.units.plans) == 2
+    assert len(server.gate.units.plans) == 2
 
     bank = Bank({Table.HOLDING: [(0, 10)]})
     bank.put_registers(Table.HOLDING, 0, b"\x12\x34")
-    slots, plans = server.units.slots, server.units.plans
-    server.units.replace({IMAGE: bank}, IMAGE, "target_failed", named=(IMAGE,))
-    assert not server.units.plans
-    assert server.units.slots is slots
-    assert server.units.plans is plans
+    slots, plans = server.gate.units.slots, server.gate.units.plans
+    server.gate.units.replace({IMAGE: bank}, IMAGE, "target_failed", named=(IMAGE,))
+    assert not server.gate.units.plans
+    assert server.gate.units.slots is slots
+    assert server.gate.units.plans is plans
     client.send(adu(3, IMAGE, read), adu(4, 255, read), adu(5, 77, read))
     answer = hexed("03 02 1234")
     assert await client.take() == adu(3, IMAGE, answer) + adu(4, 255, answer) + adu(5, 77, b"\x83\x0b")
 
-    assert server.units.plans
+    assert server.gate.units.plans
     bank.on_blocked()
-    assert not server.units.plans, "the new bank can void what stands"
+    assert not server.gate.units.plans, "the new bank can void what stands"
 
 
 @in_loop
 async def test_answers_of_a_unit_id_keep_their_order_when_another_unit_gets_it() -> None:
     old, new = Slow(), Slow()
-    server = make_server({SLOW: old})
+    server = make_clients({SLOW: old})
     client = Client(server)
     client.send(adu(1, SLOW, b"\x01a"))
-    server.units.replace({SLOW: new}, SLOW, "gateway_path")
+    server.gate.units.replace({SLOW: new}, SLOW, "gateway_path")
     client.send(adu(2, SLOW, b"\x01b"))
 
     assert not new.laters, "it is asked when the one before it is answered"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.interfaces import Later
 from tests.support.wire import adu
-from tests.unit.test_lanes import Client, Slow, make_server, reply
+from tests.unit.test_lanes import Client, Slow, make_clients, reply
 
 AT_ONCE, FREE, STRICT, MIXED = 1, 2, 3, 4
 
@@ -53,7 +53,7 @@ def test_answers_of_each_unit_leave_in_the_order_of_its_requests(
 
 async def play(steps: list[list[tuple[int, int]] | int], *, half_closes: bool) -> None:
     units = {AT_ONCE: AtOnce(), FREE: Slow(), STRICT: Slow(overtakes=False), MIXED: Moody()}
-    server = make_server(dict(units), default_unit=MIXED)
+    server = make_clients(dict(units), default_unit=MIXED)
     client = Client(server)
     expected: dict[int, bytes] = defaultdict(bytes)
     tid = 0

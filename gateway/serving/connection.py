@@ -1,0 +1,343 @@
+"""One Modbus TCP client: an asyncio.Protocol that speaks MBAP.
+
+The shell of the serving side, and its hot path. `Connection.data_received`: cut frames, answer each from its unit,
+leave with one write. An answer that is still to come opens a lane (`lanes`); while a client has none, lanes cost it one
+look at an empty dict. Everything a client can make us keep is bounded: half a frame, one read's worth of requests while
+it does not fetch its answers or has too many to come (then it is not read any more).
+
+Our own rather than pymodbus's server because that one answers only the first of several requests in a segment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from gateway.front.gate import Entry
+from gateway.interfaces import Later, Plan, Unit
+from gateway.modbus import mbap, spec
+from gateway.serving.clients import Clients
+from gateway.serving.doors import Door
+from gateway.serving.lanes import Lane
+
+MAX_FRAMES_PER_TURN = 512
+"""Requests of one client answered before others get their turn: about a millisecond, at most 130 KB of answers."""
+
+MAX_WAITING = 256
+"""Requests of one client without an answer. More are left in its socket until there are fewer; nothing is lost."""
+
+LAST_ANSWERS_S = 5.0
+"""How long a client that is leaving may take to fetch its last answers; its place must not stay taken for ever."""
+
+# Names of the hot path: a global is found faster than a module's attribute.
+_protocol_and_length = mbap.PROTOCOL_AND_LENGTH.unpack_from
+_tail = mbap.TAIL.pack
+_LENGTH_SEEN_SIZE, _MIN_LENGTH, _MAX_LENGTH = mbap.LENGTH_SEEN_SIZE, mbap.MIN_LENGTH, mbap.MAX_LENGTH
+_EXCEPTION = spec.EXCEPTION_BIT
+_NO_PLANS: dict[bytes, Plan] = {}
+"""While something is not answered yet no short cut may pass it."""
+
+_REGISTER_READS = (spec.READ_HOLDING_REGISTERS, spec.READ_INPUT_REGISTERS)
+
+
+class Connection(asyncio.Protocol):
+    """One client of a stream that carries MBAP frames: over TCP, or TLS on it."""
+
+    __slots__ = (
+        "_busy",
+        "_called",
+        "_clients",
+        "_door",
+        "_entry",
+        "_eof",
+        "_lanes",
+        "_out",
+        "_paused",
+        "_plans",
+        "_rest",
+        "_transport",
+        "last_s",
+        "peer",
+        "waiting",
+    )
+
+    def __init__(self, clients: Clients, door: Door) -> None:
+        self._clients = clients
+        self._door = door
+        self._entry: Entry | None = None
+        """What it may use; None until it is let in."""
+        self._plans = _NO_PLANS
+        self._transport: asyncio.Transport | None = None
+        self._rest = b""
+        """Half a frame, or what was received and not served yet."""
+        self._lanes: dict[int, Lane] = {}
+        """By the unit id that is meant."""
+        """By unit, and not by its id: ids that mean the same unit share their order."""
+        self.waiting = 0
+        """Requests without an answer, in all lanes."""
+        self._out: list[bytes] = []
+        """Answers of lanes that are not over."""
+        self._paused = False
+        """The client does not fetch its answers."""
+        self._busy = False
+        """More is waiting in `_rest` than may be served now; nothing is read until it is done."""
+        self._called = False
+        """`_go_on` will be called by the loop."""
+        self._eof = False
+        """Nothing more is read: the connection ends when everything is answered."""
+        self.last_s = 0.0
+        """When it last sent something."""
+        self.peer = "?"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.last_s = self._clients.gate.freshness.clock()
+        entry = self._clients.enter(self, self._transport, self._door)
+        if entry is None:
+            self._transport.abort()
+            self._transport = None
+            return
+        self._entry = entry
+        self._plans = entry.plans
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is not None:
+            self._transport = None
+            self._rest = b""
+            self._out.clear()
+            lanes = list(self._lanes.values())
+            self._lanes.clear()
+            for lane in lanes:
+                lane.abandon()
+            self.waiting = 0
+            self._clients.leave(self, exc)
+
+    def data_received(self, data: bytes) -> None:
+        clients = self._clients
+        freshness = clients.gate.freshness
+        self.last_s = now_s = freshness.clock()
+        if now_s >= freshness.until_s:
+            freshness.judge(now_s)
+        if self._rest:
+            data = self._rest + data
+        plan = self._plans.get(data[2:])
+        if plan is not None and not self._lanes:
+            # One request, asked before: the common case of all clients that wait for their answer.
+            prefix, memory, first, stop = plan
+            clients.counters.requests += 1
+            self._rest = b""
+            if self._transport is not None:
+                self._transport.write(data[:2] + prefix + memory[first:stop])
+            return
+        self._serve(data)
+
+    def _serve(self, data: bytes) -> None:
+        """All whole frames in `data`, answered in order with one write; what is left waits in `_rest`."""
+        clients, lanes, entry = self._clients, self._lanes, self._entry
+        if entry is None:
+            return
+        slots, watched, counters = entry.slots, entry.watched, clients.counters
+        plans = _NO_PLANS if lanes else self._plans
+        answers: list[bytes] = []
+        start, end, requests, broken, full = 0, len(data), 0, "", False
+        while requests < MAX_FRAMES_PER_TURN:
+            plan = plans.get(data[start + 2 : start + 12])
+            if plan is not None:
+                prefix, memory, first, stop = plan
+                answers.append(data[start : start + 2] + prefix + memory[first:stop])
+                start += 12
+                requests += 1
+                continue
+            if end - start < _LENGTH_SEEN_SIZE:
+                break
+            protocol, length = _protocol_and_length(data, start + 2)
+            if protocol or not _MIN_LENGTH <= length <= _MAX_LENGTH:
+                broken = mbap.why_broken(protocol, length)
+                break
+            stop = start + 6 + length
+            if stop > end:
+                break
+            unit_id, pdu = data[start + 6], data[start + 7 : stop]
+            unit = slots[unit_id]
+            if lanes:
+                if self.waiting >= MAX_WAITING:
+                    full = True
+                    break
+                lane = lanes.get(entry.meant[unit_id])
+                if lane is not None:
+                    requests += 1
+                    self.waiting += 1
+                    lane.take(data[start : start + 2], unit_id, pdu)
+                    start = stop
+                    continue
+            requests += 1
+            try:
+                answer = unit.answer(pdu) if not watched[pdu[0]] else entry.ask(unit_id, pdu)
+            except Exception:
+                answer = entry.fault(unit_id, pdu)
+            if type(answer) is not bytes and isinstance(answer, Later):
+                if not answer.is_settled:
+                    if answers:  # what the lane delivers must not overtake them
+                        self._write(answers)
+                        answers = []
+                    self.waiting += 1
+                    key = entry.meant[unit_id]
+                    lanes[key] = Lane(self, key, unit, data[start : start + 2], unit_id, answer)
+                    plans = _NO_PLANS
+                    start = stop
+                    continue
+                answer = answer.answer
+            if answer is None:
+                counters.silent += 1
+            else:
+                answers.append(data[start : start + 2] + _tail(0, len(answer) + 1, unit_id) + answer)
+                function = answer[0]
+                if function >= _EXCEPTION:
+                    counters.exceptions += 1
+                elif function in _REGISTER_READS:
+                    entry.remember(data[start + 2 : stop], unit, pdu)
+            start = stop
+        counters.requests += requests
+        transport = self._transport
+        if transport is None:
+            return
+        if answers:
+            transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
+        self._rest = data[start:] if start < len(data) else b""
+        if broken:
+            counters.broken += 1
+            self._rest = b""
+            clients.say("client %s: %s; closing the connection", self.peer, broken)
+            self._stop_reading(transport)
+        elif full or requests >= MAX_FRAMES_PER_TURN:
+            self._busy = True
+            if transport.is_reading():
+                transport.pause_reading()
+                counters.held += full
+            if not full and not self._paused:  # let the other clients have their turn before the rest of this one's
+                self._call_go_on()
+
+    def _write(self, frames: list[bytes]) -> None:
+        transport = self._transport
+        if transport is not None and not transport.is_closing():  # uvloop raises on a closed one
+            transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def _call_go_on(self) -> None:
+        """Soon, and once: what lanes deliver may be delivered from inside `_serve`."""
+        if not self._called:
+            self._called = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Let answers go, serve what waited; read again, or end, when it is done."""
+        self._called = False
+        self._flush()
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self._busy:
+            if self._paused or self.waiting >= MAX_WAITING:
+                return
+            self._busy = False
+            self.data_received(b"")
+            if self._busy:
+                return
+        if self._eof:
+            self._end(transport)
+        elif not self._paused and not transport.is_reading():
+            transport.resume_reading()
+
+    # -- lanes --------------------------------------------------------------------------------------------------
+
+    def ask(self, unit_id: int, pdu: bytes) -> bytes | Later | None:
+        """The answer of whoever has this unit id now, judged by its age now and not when it was received."""
+        assert self._entry is not None
+        self._clients.gate.judge()
+        return self._entry.ask(unit_id, pdu)
+
+    def may_overtake(self, unit: Unit, unit_id: int, pdu: bytes) -> bool:
+        """Whether it may begin while the unit has not answered what came before; a bug says no."""
+        return self._entry is not None and self._entry.may_overtake(unit, unit_id, pdu)
+
+    def deliver(self, lane: Lane, frames: list[bytes], answered: int, *, is_empty: bool) -> None:
+        """What a lane has: whole frames in order; `answered` requests wait no more. Empty: it is over.
+
+        Many answers of a device come at once. They leave with one write, soon; before a lane is over, at once, because
+        the next answer of its unit needs no lane.
+        """
+        self.waiting -= answered
+        counters = self._clients.counters
+        for frame in frames:
+            if frame[7] >= _EXCEPTION:
+                counters.exceptions += 1
+        if answered != len(frames):
+            counters.silent += answered - len(frames)
+        self._out += frames
+        if is_empty:
+            self._lanes.pop(lane.key, None)
+            self._flush()
+            if not (self._busy or self._eof):
+                return
+        self._call_go_on()
+
+    def _flush(self) -> None:
+        out = self._out
+        if out:
+            self._write(out)
+            out.clear()
+
+    # -- flow and end -------------------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """The client does not fetch its answers: take no more requests from it."""
+        self._paused = True
+        if self._transport is not None and not self._busy:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._go_on()
+
+    def eof_received(self) -> bool:
+        """A client may close its sending side and still wants the answers to what it asked."""
+        self._eof = True
+        if not self._busy and self._transport is not None:
+            self._end(self._transport)
+        return True  # the transport stays open until `_end` closes it
+
+    def last_call(self) -> None:
+        """Take nothing more; close when the answers still to come have left."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if not self.waiting:
+            self.close()
+            return
+        self._rest = b""
+        self._busy = False
+        self._stop_reading(transport)
+
+    def _stop_reading(self, transport: asyncio.Transport) -> None:
+        """Nothing more is taken from this client; the connection ends when everything is answered."""
+        self._eof = True
+        if transport.is_reading():
+            transport.pause_reading()
+        self._end(transport)
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        """Close when the last answers are written, or in LAST_ANSWERS_S when nobody fetches them."""
+        if self.waiting or transport.is_closing():
+            return  # `deliver` comes back
+        transport.close()
+        if transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(LAST_ANSWERS_S, transport.abort)
+
+    def close(self) -> None:
+        """Nothing more is read. What is on its way in the system arrives; what the client did not fetch is dropped."""
+        if self._transport is None:
+            return
+        self._flush()
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._transport.close()
