@@ -487,7 +487,7 @@ async def test_a_client_that_waits_for_an_answer_is_not_idle() -> None:
     clock = [100.0]
     slow = Slow()
     server = make_clients({SLOW: slow}, clock)
-    settings = {"max_connections": 10, "idle_timeout_s": 5.0, "keepalive_s": 0.0, "backlog": 1}
+    settings = {"max_connections": 10, "idle_timeout_s": 5.0, "keepalive_s": 0.0}
     waits, idles = Client(server), Client(server)
     waits.send(adu(1, SLOW, b"\x01a"))
     clock[0] += 20.0

@@ -1,0 +1,1 @@
+"""A serial port as an asyncio transport."""
