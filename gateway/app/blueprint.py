@@ -84,6 +84,17 @@ class RoutePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class BroadcastPlan:
+    """All units of a line at once: what a client's broadcast over a serial line becomes on ours."""
+
+    unit_ids: tuple[int, ...]
+    """Of ours: those that are forwarded to the line. Who may not write one of them may not write all."""
+    timeout_s: float
+    read_only: bool
+    functions: frozenset[int] | None
+
+
+@dataclass(frozen=True, slots=True)
 class UnitPlan:
     """A register image."""
 
@@ -111,6 +122,8 @@ class Blueprint:
         self.labels: dict[str, str] = {}
         """What the log calls a link: its key and the devices that it concerns."""
         self._add_links(simulate)
+        self.broadcasts = dict(self._broadcasts())
+        """By link."""
         self.own_status = self._status(config.server.status)
         self.units = self._units()
 
@@ -171,6 +184,27 @@ class Blueprint:
             self.settings[key] = Settings(link.connect_delay_s, link.delay_s, link.in_flight)
             more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
             self.labels[key] = f"{key} ({', '.join(names[:MAX_NAMES])}{more})" if names else key
+
+    def is_line(self, link: str | None) -> bool:
+        """Whether the link's framing has no transaction ids: a serial line, where unit id 0 means every unit."""
+        return link is not None and self.links[link].simulation is None and self.links[link].urls[0].framing != "mbap"
+
+    def _broadcasts(self) -> Iterable[tuple[str, BroadcastPlan]]:
+        """One for each line that units are forwarded to; it passes what all of these routes let pass."""
+        for link in self.links:
+            routes = {unit_id: plan for unit_id, plan in self.routes.items() if plan.link == link}
+            if not routes or not self.is_line(link):
+                continue
+            limits = [frozenset(plan.route.functions) for plan in routes.values() if plan.route.functions is not None]
+            yield (
+                link,
+                BroadcastPlan(
+                    tuple(routes),
+                    max(plan.timeout_s for plan in routes.values()),
+                    any(plan.route.read_only for plan in routes.values()),
+                    frozenset.intersection(*limits) if limits else None,
+                ),
+            )
 
     def _units(self) -> dict[int, UnitPlan]:
         """A register image for every unit id that is declared or that something is mapped into."""

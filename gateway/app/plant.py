@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway import __version__
 from gateway.app import simulations
-from gateway.app.blueprint import Blueprint, Difference, LinkPlan, UnitPlan, difference
+from gateway.app.blueprint import Blueprint, BroadcastPlan, Difference, LinkPlan, UnitPlan, difference
 from gateway.app.looptime import LoopTime
 from gateway.app.sending import Sendings
 from gateway.app.statuses import Status, Statuses
@@ -73,6 +73,8 @@ class Plant:
         self.banks: dict[int, Bank] = {}
         self.groups: dict[JobKey, Group] = {}
         self.forwards: dict[int, Forward] = {}
+        self._broadcasts: dict[str, Forward] = {}
+        """To all units of a line, by link."""
         self.simulations: simulations.Servers = {}
         self.unused_simulations: simulations.Servers = {}
         """Of links that are no more; to be stopped."""
@@ -322,6 +324,7 @@ class Plant:
         """Whoever must know of writes to a unit: polled blocks and forwards."""
         used = {(plan.link, plan.unit_id) for plan in self.blueprint.devices.values()}
         used |= {(plan.link, plan.unit_id) for plan in self.blueprint.routes.values()}
+        used |= {(link, 0) for link in self.blueprint.broadcasts}
         for key, writer in list(self._writers.items()):
             writer.on_written.clear()
             if key not in used and not len(writer):
@@ -337,6 +340,11 @@ class Plant:
                 writer.on_written.append(self.forwards[unit_id].written)
                 device = self.devices.get(route.route.forward)
                 self.forwards[unit_id].reached = device.reached if device is not None and not device.blocks else None
+
+        for link, broadcast in self.blueprint.broadcasts.items():
+            writer = self._writers[link, 0]
+            writer.name = f"all units of {link}"
+            writer.on_written += [self.forwards[unit_id].written for unit_id in broadcast.unit_ids]
 
     def _change_sendings(self, name: str, *, restarted: bool) -> None:
         plan = self.blueprint.devices[name]
@@ -374,7 +382,22 @@ class Plant:
                 read_only=route.read_only,
                 functions=route.functions,
                 cache_s=route.cache_s,
+                is_broadcast=not plan.unit_id and self.blueprint.is_line(plan.link),
             )
+        self._broadcasts = {link: self._broadcast(link, plan) for link, plan in self.blueprint.broadcasts.items()}
+
+    def _broadcast(self, link: str, plan: BroadcastPlan) -> Forward:
+        """To all units of a line."""
+        return Forward(
+            self.links[link].submit,
+            self._writer(link, 0, plan.timeout_s, frozenset()).write,
+            0,
+            plan.timeout_s,
+            self._freshness.clock,
+            read_only=plan.read_only,
+            functions=plan.functions,
+            is_broadcast=True,
+        )
 
     def _change_units(self) -> None:
         config = self.blueprint.config
@@ -390,6 +413,10 @@ class Plant:
             units[unit_id] = self.forwards.get(unit_id) or Absent(spec.GATEWAY_TARGET_FAILED)  # its device is disabled
         server = config.server
         self.units.replace(units, server.default_unit, server.unknown_unit, {*config.units, *config.routes})
+        self.units.broadcasts[:] = [
+            *(((unit_id,), bank) for unit_id, bank in self.banks.items()),
+            *((self.blueprint.broadcasts[link].unit_ids, forward) for link, forward in self._broadcasts.items()),
+        ]
 
     # -- status blocks ------------------------------------------------------------------------------------------
 

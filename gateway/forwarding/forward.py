@@ -64,8 +64,11 @@ class Forward:
         read_only: bool = False,
         functions: Collection[int] | None = None,
         cache_s: float = 0.0,
+        is_broadcast: bool = False,
     ) -> None:
         """`unit_id` is the device's; `functions` those that may pass, None: all. Time is the clock's.
+
+        `is_broadcast`: the unit id 0 of a serial line, which means all of its units.
 
         `written` must be called after every write to that unit, whoever it was, before its outcome is told.
         """
@@ -79,7 +82,7 @@ class Forward:
         self._clock = clock
         self._quirks = quirks
         self._read_only = read_only
-        self._kinds = kinds(functions, read_only=read_only)
+        self._kinds = kinds(functions, read_only=read_only, is_broadcast=is_broadcast)
         self._cache_s = cache_s
         self._cache: dict[bytes, tuple[bytes, float]] = {}
         """By request: the answer and until when it is good. Oldest first, because all live equally long."""

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Collection
 
 from gateway.modbus import spec
-from gateway.modbus.reach import ASKS, MANY, READS, is_write
+from gateway.modbus.reach import ASKS, BROADCASTS, MANY, READS, is_write
 
 
 class Kind(enum.IntEnum):
@@ -27,11 +27,16 @@ class Kind(enum.IntEnum):
     """Its sub-function decides: `kind_of`."""
 
 
-def kinds(functions: Collection[int] | None, *, read_only: bool) -> bytes:
-    """A Kind for every function code; `functions`: those that may pass, None: all of 1..127."""
+def kinds(functions: Collection[int] | None, *, read_only: bool, is_broadcast: bool = False) -> bytes:
+    """A Kind for every function code; `functions`: those that may pass, None: all of 1..127.
+
+    `is_broadcast`: to all units of a serial line, of which none answers: there is nothing to read.
+    """
 
     def kind(code: int) -> Kind:
         if not 0 < code < spec.EXCEPTION_BIT or (functions is not None and code not in functions):
+            return Kind.REFUSE
+        if is_broadcast and code not in BROADCASTS:
             return Kind.REFUSE
         if code in READS:
             return Kind.READ

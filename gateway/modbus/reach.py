@@ -29,6 +29,17 @@ MANY = frozenset((spec.DIAGNOSTICS, spec.ENCAPSULATED_INTERFACE))
 HARMLESS_DIAGNOSTICS = frozenset((0x00, 0x02, *range(0x0B, 0x13)))
 """Echo, the diagnostic register, the counters (6.8.1)."""
 
+BROADCASTS = frozenset(
+    (
+        spec.WRITE_SINGLE_COIL,
+        spec.WRITE_SINGLE_REGISTER,
+        spec.WRITE_MULTIPLE_COILS,
+        spec.WRITE_MULTIPLE_REGISTERS,
+        spec.MASK_WRITE_REGISTER,
+    )
+)
+"""What may be said to all units of a serial line at once: writes whose answer nobody needs (serial line guide 2.2)."""
+
 _WRITES = {
     spec.WRITE_SINGLE_COIL: Table.COILS,
     spec.WRITE_MULTIPLE_COILS: Table.COILS,
