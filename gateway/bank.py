@@ -134,7 +134,7 @@ class _Area:
 class Bank:
     """A register image: `answer` serves functions 1-6, 15, 16, 22, 23 and whatever is added to `functions`."""
 
-    __slots__ = ("_areas", "functions", "on_blocked", "on_write", "overtakes")
+    __slots__ = ("_areas", "emptied", "functions", "on_blocked", "on_put", "on_write", "overtakes")
 
     def __init__(self, ranges: Mapping[Table, Sequence[tuple[int, int]]]) -> None:
         """`ranges`: (first, count) pairs of what exists in each table; all of it is 0 and open to clients' writes."""
@@ -143,6 +143,10 @@ class Bank:
         """Called when a span loses its value, or the bank its shape: standing answers are void."""
         self.on_write: Callable[[Table, int, int], None] | None = None
         """Called after a client's write with table, first address and count."""
+        self.on_put: Callable[[Table, int, int], None] | None = None
+        """Called after registers were put with table, first address and count; nobody is told of `overwrite`."""
+        self.emptied: dict[int, Callable[[], None]] = {}
+        """Holding registers that are not ours, into which clients may write 0 all the same, and what that does."""
         self.overtakes: Callable[[bytes], bool] | None = None
         """Of a request that answers later: whether it may begin behind others that are not answered yet."""
         self.functions: list[Callable[[bytes], bytes | Later | None]] = [_refuse_function] * 256
@@ -161,6 +165,10 @@ class Bank:
             (spec.READ_WRITE_MULTIPLE_REGISTERS, self._read_write),
         ):
             self.functions[code] = function
+
+    def serve(self, function: int, answer: Callable[[bytes], bytes | Later | None] | None) -> None:
+        """From now on this answers a function; None: it is refused with 01."""
+        self.functions[function] = answer or _refuse_function
 
     # -- the serving side ---------------------------------------------------------------------------------------
 
@@ -231,7 +239,10 @@ class Bank:
     def _write_register(self, pdu: bytes) -> bytes:
         """Function 06 (6.6)."""
         (address, _) = _fixed(pdu, 5, _RANGE)
-        area = self._writable(Table.HOLDING, address, 1)
+        area = self._areas[_HOLDING]
+        if not area.may_write(address, 1):
+            self._empty(address, pdu[3:5])
+            return pdu
         area.memory[2 * address : 2 * address + 2] = pdu[3:5]
         self._wrote(Table.HOLDING, address, 1)
         return pdu
@@ -257,7 +268,8 @@ class Bank:
             raise Refused(spec.ILLEGAL_VALUE)
         area = self._areas[_HOLDING]
         if first >= len(area.writable) or area.writable[first] < count:
-            raise Refused(spec.ILLEGAL_ADDRESS)
+            self._empty(first, pdu[6:])
+            return pdu[:5]
         area.memory[2 * first : 2 * (first + count)] = pdu[6:]
         if self.on_write is not None:
             self.on_write(Table.HOLDING, first, count)
@@ -293,6 +305,13 @@ class Bank:
         area.memory[2 * first : 2 * (first + count)] = data
         self._wrote(Table.HOLDING, first, count)
         return bytes((pdu[0], 2 * read_count)) + area.memory[2 * read_first : 2 * (read_first + read_count)]
+
+    def _empty(self, address: int, data: bytes) -> None:
+        """A write to what is not ours: it empties a queue, or is refused."""
+        empty = self.emptied.get(address)
+        if empty is None or data != b"\0\0":
+            raise Refused(spec.ILLEGAL_ADDRESS)
+        empty()
 
     def _writable(self, table: Table, first: int, count: int) -> _Area:
         area = self._areas[table]
@@ -376,6 +395,12 @@ class Bank:
     def put_registers(self, table: Table, first: int, data: bytes) -> None:
         """Place wire bytes; the range must be defined."""
         self._areas[table].memory[2 * first : 2 * first + len(data)] = data
+        if self.on_put is not None:
+            self.on_put(table, first, len(data) >> 1)
+
+    def overwrite(self, table: Table, first: int, data: bytes) -> None:
+        """As `put_registers`, of what is no value: nobody is told."""
+        self._areas[table].memory[2 * first : 2 * first + len(data)] = data
 
     def put_bits(self, table: Table, first: int, count: int, data: bytes) -> None:
         """Place `count` bits, packed as on the wire."""
@@ -386,15 +411,42 @@ class Bank:
 
     def put_register_bit(self, table: Table, address: int, bit: int, on: bool) -> None:
         """Set one bit of a register, 0 the least significant; the others keep their values."""
+        self._set_register_bit(table, address, bit, on)
+        if self.on_put is not None:
+            self.on_put(table, address, 1)
+
+    def clear_register_bit(self, table: Table, address: int, bit: int) -> None:
+        """As `put_register_bit`, of what is no value: nobody is told."""
+        self._set_register_bit(table, address, bit, False)
+
+    def _set_register_bit(self, table: Table, address: int, bit: int, on: bool) -> None:
         memory = self._areas[table].memory
         at = 2 * address + (bit < 8)
         mask = 1 << (bit & 7)
         memory[at] = memory[at] | mask if on else memory[at] & ~mask
 
+    def read(self, table: Table, first: int, count: int) -> bytes:
+        """Wire bytes of registers, or packed bits, as clients get them: Refused when not all of it has a value."""
+        area = self._areas[table]
+        if not area.has(first, count):
+            raise Refused(spec.ILLEGAL_ADDRESS)
+        if area.blocked and (code := area.code_of(first, first + count)):
+            raise Refused(code)
+        return self.get(table, first, count)
+
     def get(self, table: Table, first: int, count: int) -> bytes:
         """Wire bytes of registers, or packed bits, whatever their spans say; the range must be defined."""
         memory = self._areas[table].memory
         return _cut_bits(memory, first, count) if table.is_bits else bytes(memory[2 * first : 2 * (first + count)])
+
+    def fresh(self, table: Table, first: int, count: int) -> bytes | None:
+        """As `get`; None when some of it does not exist or has no value that is young enough."""
+        area = self._areas[table]
+        if not count or not area.has(first, count):
+            return None
+        if area.spans and any(span.stale for span in area.spans_in(first, first + count)):
+            return None
+        return self.get(table, first, count)
 
     def spans_in(self, table: Table, first: int, count: int) -> list[Span]:
         """The spans that touch a range, in order of their addresses."""

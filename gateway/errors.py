@@ -43,6 +43,10 @@ class ListenError(GatewayError):
     """A listener could not be opened; the text says what to do about it."""
 
 
+class TlsError(GatewayError):
+    """Certificates or keys cannot be used; the text names the file and says what to do about it."""
+
+
 class DeviceRefused(GatewayError):
     """The device answered with an exception response; its own `code` goes on to the client."""
 

@@ -22,22 +22,28 @@ Plan = tuple[bytes, bytearray, int, int]
 class Later:
     """An answer that is still to come. The unit settles it once; the connection that asked hears of it, or leaves."""
 
-    __slots__ = ("_deliver", "_leave", "answer", "is_settled", "wanted")
+    __slots__ = ("_also", "_deliver", "_leave", "answer", "error", "is_settled", "wanted")
 
     def __init__(self, leave: Callable[[], None] | None = None) -> None:
         """`leave()` is called when nobody waits any more, before it was settled."""
         self.answer: bytes | None = None
         """The response PDU, once settled; None: stay silent."""
+        self.error: LinkError | None = None
+        """Why the answer is none of the device's, if it is not; set before it is settled."""
         self.is_settled = False
         self.wanted = True
         """False: the client has gone; what was not sent for it yet need not be."""
         self._deliver: Callable[[], None] | None = None
+        self._also: Callable[[Later], None] | None = None
         self._leave = leave
 
     def settle(self, answer: bytes | None) -> None:
         """The answer is there. Called once, also after `abandon`."""
         self.answer = answer
         self.is_settled = True
+        if self._also is not None:
+            also, self._also = self._also, None
+            also(self)
         if self._deliver is not None:
             deliver, self._deliver = self._deliver, None
             deliver()
@@ -48,6 +54,14 @@ class Later:
             deliver()
         else:
             self._deliver = deliver
+
+    def also(self, heard: Callable[[Later], None]) -> None:
+        """Call `heard(self)` when it is settled, before it is delivered, and also when the client has left. For one
+        listener more, who does not wait: what nobody waits for may still not be sent."""
+        if self.is_settled:
+            heard(self)
+        else:
+            self._also = heard
 
     def abandon(self) -> None:
         """Nobody waits any more."""

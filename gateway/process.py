@@ -64,6 +64,23 @@ def allow_open_files(wanted: int) -> None:
             )
 
 
+def memory_kb() -> int | None:
+    """Memory resident now; None where the system does not tell it through /proc."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def open_files() -> int | None:
+    """Open descriptors, sockets included; None as for `memory_kb`."""
+    try:
+        return len(os.listdir("/proc/self/fd")) - 1  # the listing's own
+    except OSError:
+        return None
+
+
 @contextlib.contextmanager
 def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
     """SIGTERM and SIGINT (Ctrl-C) set `stop`."""

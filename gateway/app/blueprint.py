@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gateway.config.addresses import Address, Place
-from gateway.config.model import Config, Device, Push, Route, Unit, Watchdog
+from gateway.config.model import Config, Device, Fifo, Push, Route, Tls, Unit, Watchdog
 from gateway.config.urls import DeviceUrl
 from gateway.modbus.spec import Table
 from gateway.places import Placement
@@ -31,6 +31,8 @@ class LinkPlan:
     source: str | None
     keepalive_s: float
     prefer_first: bool
+    tls: Tls | None
+    """Of its `tls://` addresses."""
     simulation: tuple[object, ...] | None
     """What its simulation consists of; None: real devices."""
 
@@ -95,6 +97,27 @@ class BroadcastPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class FilePlan:
+    """A file of records of one unit."""
+
+    number: int
+    name: str
+    """Of the file on the disk."""
+    records: int
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePlan:
+    """A queue of one unit: the holding register that counts, and how many may follow it."""
+
+    pointer: int
+    size: int
+    source: Placement | None
+    """The register whose changes it takes; None: clients fill it."""
+
+
+@dataclass(frozen=True, slots=True)
 class UnitPlan:
     """A register image."""
 
@@ -102,6 +125,9 @@ class UnitPlan:
     read_only: tuple[Address, ...]
     retain: bool
     initial: tuple[tuple[Address, tuple[bool | int, ...]], ...]
+    files: tuple[FilePlan, ...] = ()
+    queues: tuple[QueuePlan, ...] = ()
+    exception_status: Address | None = None
 
 
 class Blueprint:
@@ -179,7 +205,12 @@ class Blueprint:
                 routed = {plan.unit_id for plan in self.routes.values() if plan.link == key}
                 simulation = (*(_simulation(name, config.devices[name]) for name in names), *sorted(routed))
             self.links[key] = LinkPlan(
-                tuple(link.urls), link.source, link.keepalive_s, link.prefer == "first", simulation
+                tuple(link.urls),
+                link.source,
+                link.keepalive_s,
+                link.prefer == "first",
+                (link.tls or config.tls) if any(url.carrier == "tls" for url in link.urls) else None,
+                simulation,
             )
             self.settings[key] = Settings(link.connect_delay_s, link.delay_s, link.in_flight)
             more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
@@ -220,8 +251,26 @@ class Blueprint:
                 declared = getattr(unit, table.word)
                 found = mapped.get(unit_id, {}).get(table, []) if declared is None else declared
                 ranges.append((table, tuple(found)))
-            units[unit_id] = UnitPlan(tuple(ranges), unit.read_only, unit.retain, unit.initial)
+            units[unit_id] = UnitPlan(
+                tuple(ranges),
+                unit.read_only,
+                unit.retain,
+                unit.initial,
+                tuple(
+                    FilePlan(number, file.name(unit_id, number), file.records, file.read_only)
+                    for number, file in unit.files.items()
+                ),
+                tuple(self._queue(pointer, queue) for pointer, queue in unit.fifo.items()),
+                unit.exception_status,
+            )
         return units
+
+    def _queue(self, pointer: int, queue: Fifo) -> QueuePlan:
+        source = queue.from_
+        if source is None:
+            return QueuePlan(pointer, queue.size, None)
+        place = Placement(self.config.unit_of(source), source.address.table, source.address.first, 1)
+        return QueuePlan(pointer, queue.size, place)
 
     def _places(self) -> Iterable[Placement]:
         for plan in self.devices.values():

@@ -14,16 +14,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway import __version__, clock
+from gateway import __version__, clock, process
 from gateway.app import simulations
 from gateway.app.blueprint import Blueprint, Difference
+from gateway.app.certificates import Known
 from gateway.app.looptime import LoopTime
-from gateway.app.plant import Plant
-from gateway.config.model import Config
-from gateway.config.model import Server as ServerConfig
+from gateway.app.plant import Plant, keeps
+from gateway.config.model import Config, Listener
 from gateway.config.urls import ListenUrl
 from gateway.control.socket import ControlError, ControlSocket
 from gateway.errors import GatewayError
+from gateway.front import audit
+from gateway.front.access import Access
+from gateway.front.audit import Audit
 from gateway.front.counters import Counters
 from gateway.front.freshness import TICK_S, Freshness
 from gateway.front.gate import Gate
@@ -33,6 +36,8 @@ from gateway.polling.wheel import Wheel
 from gateway.serving.doors import Door
 from gateway.serving.server import Server
 from gateway.state.directory import StateDirectory, StateError, StateInUse
+from gateway.state.journal import Journal
+from gateway.state.records import Records
 from gateway.state.retained import Retained
 
 log = logging.getLogger(__name__)
@@ -64,20 +69,42 @@ class Gateway:
         self._has_state = False
         state_path = blueprint.config.state_path
         self._state = StateDirectory(state_path)
+        about = blueprint.config.audit
+        self._journal = Journal(
+            state_path / about.path,
+            audit.line,
+            audit.lost_line,
+            max_size=about.max_size,
+            keep=about.keep,
+            name="audit",
+        )
+        self._audit = Audit(self._journal.append)
         self._retained = Retained(state_path, self.scheduler, lambda *part: self.plant.given(*part))
+        self._records = Records(state_path, self.scheduler)
         self._control: ControlSocket | None = None
+        self._certificates = Known()
         self.plant = Plant(
-            self.freshness, self.counters, self.hub, self.scheduler, self.wheel, self._retained, self._own_status
+            self.freshness,
+            self.counters,
+            self.hub,
+            self.scheduler,
+            self.wheel,
+            self._retained,
+            self._records,
+            self._certificates,
+            self._own_status,
         )
         self.plant.apply(blueprint)
         server = blueprint.config.server
         self.gate = Gate(self.plant.units, self.freshness, self.counters)
+        self.gate.access = Access(server.access)
         self.server = Server(
             self.gate,
             max_connections=server.max_connections,
             idle_timeout_s=server.idle_timeout_s,
             keepalive_s=server.keepalive_s,
             backlog=server.backlog,
+            limits=server.limits,
         )
 
     @property
@@ -95,6 +122,7 @@ class Gateway:
     async def run(self, stop: asyncio.Event) -> None:
         """Open everything, run until `stop`, close in order. GatewayError when something needed cannot be opened."""
         self._has_state = self._open_state()
+        self._keep_audit(self.config)
         try:
             await simulations.start(self.plant.simulations)
             await self.server.listen(self._doors(self.config))
@@ -109,6 +137,7 @@ class Gateway:
                 finally:
                     await self._close(tasks)
         finally:
+            self.plant.ended()
             await simulations.stop(self.plant.unused_simulations)
             await simulations.stop(self.plant.simulations)
             self._state.close()
@@ -125,7 +154,7 @@ class Gateway:
         except StateError as error:
             if self.plant.retains or self.config.state_dir is not None:
                 raise
-            log.warning("%s (no register is retained; there is no `gateway status` meanwhile)", error)
+            log.warning("%s (no register is retained; there is no `gateway status` and no audit meanwhile)", error)
             return False
         self.plant.restore()
         return True
@@ -145,10 +174,12 @@ class Gateway:
         await self.server.close()
         if self._control is not None:
             await self._control.close()
-        await self._retained.close()
+        await asyncio.gather(self._retained.close(), self._records.close())
         self.plant.stop()
         for task in tasks:
             task.cancel()
+        self._audit.end()
+        await self._journal.close()
 
     async def _every_second(self) -> None:
         """What grows old is told although nobody asks; rates are looked at."""
@@ -170,22 +201,23 @@ class Gateway:
         server = after.server
         if before.config.state_path != after.state_path:
             log.warning("state_dir: takes effect when the gateway is started anew; %s stays in use", self._state.path)
-        if not self._has_state and any(plan.retain for plan in blueprint.units.values()):
-            self.refused("retain: there is no state directory; mend `state_dir` and start the gateway anew")
+        if not self._has_state and keeps(blueprint):
+            self.refused("retain, files: there is no state directory; mend `state_dir` and start the gateway anew")
             return
         started = simulations.made_for(blueprint, found)
         try:
             await simulations.start(started)
-            self._configure(server)  # its backlog is for listeners that are opened now
+            self._configure(after)  # its backlog is for listeners that are opened now
             await self.server.listen(self._doors(after))
         except GatewayError as error:
-            self._configure(before.config.server)
+            self._configure(before.config)
             await simulations.stop(started)
             self.refused(str(error))
             return
         lines = self.plant.apply(blueprint, found, started)
         self.plant.retain(before)
         self._refusal = ""
+        self.plant.functions.reload_refused = False
         if before.config.server != server:
             lines.append("server changed")
         both = before.settings.keys() & blueprint.settings.keys()
@@ -202,18 +234,40 @@ class Gateway:
 
     def _doors(self, config: Config) -> list[Door]:
         """Where to listen, as the command line or else the configuration says."""
-        return [Door(url) for url in self._listen or [listener.url for listener in config.server.listen]]
+        listeners = [Listener.model_construct(url=url) for url in self._listen] or config.server.listen
+        return [
+            Door(
+                listener.url,
+                None if listener.access is None else Access(listener.access),
+                self._certificates.of_listener(config, listener),
+            )
+            for listener in listeners
+        ]
 
-    def _configure(self, server: ServerConfig) -> None:
+    def _keep_audit(self, config: Config) -> None:
+        """Who writes what is told from now on, or no more."""
+        about = config.audit
+        self._journal.configure(self._state.path / about.path, max_size=about.max_size, keep=about.keep)
+        is_kept = about.enabled and self._has_state
+        if is_kept:
+            self._journal.start()
+        self.gate.audit = self._audit if is_kept else None
+
+    def _configure(self, config: Config) -> None:
+        server = config.server
+        self.gate.access = Access(server.access)
+        self._keep_audit(config)
         self.server.configure(
             max_connections=server.max_connections,
             idle_timeout_s=server.idle_timeout_s,
             keepalive_s=server.keepalive_s,
             backlog=server.backlog,
+            limits=server.limits,
         )
 
     def refused(self, why: str) -> None:
         """A reload that changes nothing."""
+        self.plant.functions.reload_refused = True
         self._refusal = f"{time.strftime('%Y-%m-%d %H:%M:%S')}: {why}"
         log.error("reload refused, nothing has changed: %s", why)
 
@@ -229,6 +283,9 @@ class Gateway:
         about = {
             "version": __version__,
             "pid": os.getpid(),
+            "tasks": len(asyncio.all_tasks()),
+            "open_files": process.open_files(),
+            "memory_kb": process.memory_kb(),
             "uptime_s": round(clock.now() - self._started_s, 1),
             "generation": self.generation,
             "config": str(self.path.resolve()),
@@ -240,6 +297,8 @@ class Gateway:
         }
         return {
             "gateway": about,
+            "server": ours.snapshot(),
+            "audit": self._journal.snapshot(),
             "links": plant.link_rows(),
             "devices": plant.device_rows(),
             "routes": plant.route_rows(),

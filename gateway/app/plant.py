@@ -12,19 +12,17 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gateway import __version__
 from gateway.app import simulations
 from gateway.app.blueprint import Blueprint, BroadcastPlan, Difference, LinkPlan, UnitPlan, difference
+from gateway.app.certificates import Known
+from gateway.app.functions import Functions, each_of
 from gateway.app.looptime import LoopTime
 from gateway.app.sending import Sendings
 from gateway.app.statuses import Status, Statuses
 from gateway.bank import Bank, Span
-from gateway.config.urls import DeviceUrl
 from gateway.forwarding.forward import Forward
 from gateway.front.counters import Counters
-from gateway.front.diagnostics import Diagnostics
 from gateway.front.freshness import Freshness
-from gateway.front.identity import Identity
 from gateway.front.units import Absent, Units
 from gateway.hub import Hub
 from gateway.interfaces import Unit
@@ -39,10 +37,13 @@ from gateway.polling.key import JobKey
 from gateway.polling.rates import Rates
 from gateway.polling.wheel import Wheel
 from gateway.simulate.server import SimServer
+from gateway.southbound.dialin import DialIn
+from gateway.southbound.diallers import make_dialler
 from gateway.southbound.link import Link
 from gateway.southbound.seams import Dial
 from gateway.southbound.tcp import tcp_dialler
 from gateway.southbound.writer import Writer
+from gateway.state.records import Records
 from gateway.state.retained import Retained
 from gateway.writing.destination import Destination
 from gateway.writing.regions import Region, regions
@@ -63,6 +64,8 @@ class Plant:
         scheduler: LoopTime,
         wheel: Wheel,
         retained: Retained,
+        records: Records,
+        certificates: Known,
         own_status: Callable[[float], tuple[float, int]],
     ) -> None:
         """`own_status(now_s)` is uptime in seconds and the generation."""
@@ -84,6 +87,9 @@ class Plant:
         self._scheduler = scheduler
         self._wheel = wheel
         self._retained = retained
+        self.functions = Functions(counters, records, self.devices, lambda: retained.is_failing)
+        self._certificates = certificates
+        self._dial_in = DialIn()
         self._uptime_and_generation = own_status
         self._rates = Rates(scheduler)
         self._users: dict[str, list[Device]] = {}
@@ -135,6 +141,7 @@ class Plant:
         spans = self._claim(found)
         self._put_initial(own_before)
         self._statuses.add(map(self._status_of, found.statuses_new), self.banks)
+        self.functions.change(blueprint.units, self.banks)
         for job in found.jobs_new:
             self._add_group(job, spans[job])
         self._change_writes(found)
@@ -155,8 +162,9 @@ class Plant:
             for place, span in self._spans.pop(job).items():
                 given_back.setdefault(place.unit_id, []).append(span)
                 if place.bit is not None:  # its register may stay with others
-                    self.banks[place.unit_id].put_register_bit(place.table, place.first, place.bit, False)
-        for unit_id, span in self._statuses.remove(found.statuses_gone):
+                    self.banks[place.unit_id].clear_register_bit(place.table, place.first, place.bit)
+        gone = [*self._statuses.remove(found.statuses_gone), *self.functions.take_away(self.blueprint.units)]
+        for unit_id, span in gone:
             given_back.setdefault(unit_id, []).append(span)
         for unit_id, spans in given_back.items():
             self.banks[unit_id].release(spans)
@@ -224,15 +232,22 @@ class Plant:
         if simulation is not None:
             self.simulations[key] = simulation
         settings = self.blueprint.settings[key]
-        dials: list[Dial] = [
-            tcp_dialler(
-                functools.partial(_address, url, simulation),
-                None if simulation is not None else plan.source,
-                plan.keepalive_s,
-                batch=settings.in_flight > 1,
-            )
-            for url in (plan.urls[:1] if simulation is not None else plan.urls)
-        ]
+        batch = settings.in_flight > 1
+        dials: list[Dial]
+        if simulation is not None:
+            dials = [tcp_dialler(lambda: ("127.0.0.1", simulation.port), None, plan.keepalive_s, batch=batch)]
+        else:
+            dials = [
+                make_dialler(
+                    url,
+                    source=plan.source,
+                    keepalive_s=plan.keepalive_s,
+                    batch=batch,
+                    trust=self._certificates.of_link(self.blueprint.config, plan.tls),
+                    dial_in=self._dial_in,
+                )
+                for url in plan.urls
+            ]
         self.links[key] = Link(key, dials, settings, self._scheduler, prefer_first=plan.prefer_first)
         self._users[key] = []
         if self._group is not None:
@@ -359,7 +374,9 @@ class Plant:
             hooks = [hook] if hook is not None else []
             if self.blueprint.units[unit_id].retain:
                 hooks.append(functools.partial(_keep, self._retained, unit_id))
-            bank.on_write = None if not hooks else hooks[0] if len(hooks) == 1 else functools.partial(_each, hooks)
+            if (queued := self.functions.hook(unit_id)) is not None:
+                hooks.append(queued)
+            bank.on_write = each_of(hooks)
 
     # -- units --------------------------------------------------------------------------------------------------
 
@@ -401,13 +418,7 @@ class Plant:
 
     def _change_units(self) -> None:
         config = self.blueprint.config
-        identity = config.server.identity
-        ours = Identity(identity.vendor, identity.product, identity.revision or __version__)
-        diagnostics = Diagnostics(self._counters)
-        for bank in self.banks.values():
-            bank.functions[spec.DIAGNOSTICS] = diagnostics.answer
-            bank.functions[spec.REPORT_SERVER_ID] = ours.report
-            bank.functions[spec.ENCAPSULATED_INTERFACE] = ours.answer
+        self.functions.install(self.blueprint, self.banks)
         units: dict[int, Unit] = dict(self.banks)
         for unit_id in config.routes:
             units[unit_id] = self.forwards.get(unit_id) or Absent(spec.GATEWAY_TARGET_FAILED)  # its device is disabled
@@ -428,6 +439,7 @@ class Plant:
 
     def _state_changed(self, name: str) -> None:
         """A device's state is another: its block and ours must show it before the next answer."""
+        self.functions.device_changed()
         for shown in (name, OWN):
             self._statuses.touch(shown)
 
@@ -439,14 +451,15 @@ class Plant:
 
     @property
     def retains(self) -> bool:
-        """Some unit's registers are to survive."""
-        return any(plan.retain for plan in self.blueprint.units.values())
+        """Something of a unit is to survive: registers, or a file of records."""
+        return keeps(self.blueprint)
 
     def restore(self) -> None:
         """Put retained registers back; the state directory is open."""
         for unit_id, plan in self.blueprint.units.items():
             if plan.retain:
                 self._restore(unit_id)
+        self.functions.restore()
 
     def _restore(self, unit_id: int) -> None:
         for table, first, count in self._retained.restore(unit_id, self.banks[unit_id]):
@@ -481,6 +494,10 @@ class Plant:
         self._group = None
         for task in self._tasks.values():
             task.cancel()
+
+    def ended(self) -> None:
+        """The links have disconnected."""
+        self._dial_in.close()
 
     def tick(self, now_s: float) -> None:
         """Once a second."""
@@ -550,9 +567,9 @@ class Plant:
                 }
 
 
-def _address(url: DeviceUrl, simulation: SimServer | None) -> tuple[str, int]:
-    """Where to dial; a simulation knows its port when it has started."""
-    return ("127.0.0.1", simulation.port) if simulation is not None else (url.host, url.port)
+def keeps(blueprint: Blueprint) -> bool:
+    """Whether it needs a state directory."""
+    return any(plan.retain or plan.files for plan in blueprint.units.values())
 
 
 def _tell_device(device: Device, pdu: bytes, answer: bytes | None, hold_s: float) -> None:
@@ -563,8 +580,3 @@ def _tell_device(device: Device, pdu: bytes, answer: bytes | None, hold_s: float
 
 def _keep(retained: Retained, unit_id: int, table: Table, first: int, count: int) -> None:
     retained.changed(unit_id)
-
-
-def _each(hooks: list[Callable[[Table, int, int], None]], table: Table, first: int, count: int) -> None:
-    for hook in hooks:
-        hook(table, first, count)

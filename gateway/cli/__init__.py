@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.cli import check, plan, read, schema, simulate, status, write
+from gateway.cli import certs, check, plan, read, schema, simulate, status, write
 
 EPILOG = """Exit codes: 0 ended as asked; 1 failed while running (a port in use, a device that does not answer or
 refuses); 2 wrong configuration or command line."""
@@ -34,6 +34,7 @@ app.command("schema", epilog=EPILOG)(schema.schema)
 app.command("simulate", epilog=EPILOG)(simulate.simulate)
 app.command("read", epilog=EPILOG)(read.read)
 app.command("write", epilog=EPILOG, context_settings={"ignore_unknown_options": True})(write.write)  # -5 is a value
+app.add_typer(certs.app)
 
 
 def _version(wanted: bool) -> None:

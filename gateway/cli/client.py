@@ -1,38 +1,51 @@
-"""What `read` and `write` share: one connection of pymodbus's client, its errors in our words, values and rows.
+"""What `read` and `write` share: whom to ask, one connection of pymodbus's client, its errors in our words, rows.
 
-The only file that knows pymodbus. It is imported when a command runs, so that the gateway starts without it. Trouble is
-raised as GatewayError: DeviceRefused when the device said no, LinkError when there was no usable answer.
+With `carriers` the only file that knows pymodbus. It is imported when a command runs, so that the gateway starts
+without it. Trouble is raised as GatewayError: DeviceRefused when the device said no, LinkError when there was no usable
+answer.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
-import socket
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import typer
 
 from gateway.config.addresses import Address, mistaken_reference, parse_address
 from gateway.config.durations import format_duration, parse_duration
+from gateway.config.explain import suggest
 from gateway.config.urls import DeviceUrl, parse_device_url
-from gateway.errors import DeviceRefused, LinkDown, LinkError, MalformedResponse, RequestTimeout
+from gateway.errors import ConfigError, DeviceRefused, LinkDown, LinkError, MalformedResponse, RequestTimeout
 from gateway.modbus import spec
 from gateway.modbus.spec import Table
 from gateway.values import TYPES, Tag, Value, from_raw, registers_decoder
 
 if TYPE_CHECKING:
-    from pymodbus.client import ModbusTcpClient
     from pymodbus.pdu import ModbusPDU
+
+    from gateway.cli.carriers import Client
+    from gateway.config.model import Tls
+    from gateway.southbound.tls import Trust
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
+
+
+class Whom(NamedTuple):
+    """Whom to ask: an address alone, or what the plant's file says of a device."""
+
+    url: DeviceUrl
+    unit: int = 1
+    order: str = "ABCD"
+    trust: Trust | None = None
 
 
 class Target(NamedTuple):
@@ -44,6 +57,7 @@ class Target(NamedTuple):
     timeout_s: float
     type: str
     order: str
+    trust: Trust | None = None
 
     @property
     def size(self) -> int:
@@ -52,8 +66,26 @@ class Target(NamedTuple):
             return 1
         return TYPES[self.type].registers or self.address.count
 
+    @property
+    def is_broadcast(self) -> bool:
+        """All units of a line are meant, and nobody answers."""
+        return self.unit == 0 and self.url.framing != "mbap"
+
     def describe(self) -> str:
         return f"{self.url} unit {self.unit}"
+
+
+class Options(NamedTuple):
+    """What of the command line says whom to ask, and how."""
+
+    unit: int | None = None
+    type: str | None = None
+    order: str | None = None
+    timeout: str = "2s"
+    config: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
 
 
 def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
@@ -62,19 +94,83 @@ def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
     raise typer.Exit(code)
 
 
-def target(url: str, address: str, unit: int, type_: str | None, order: str, timeout: str, count: int = 1) -> Target:
+def whom(name: str, options: Options) -> Whom:
+    """The url, or the device of that name in the plant's file. Raises ValueError with a hint."""
+    files = (options.cert, options.key, options.ca)
+    if options.config is not None:
+        if any(files):
+            raise ValueError("the plant's file says which certificates; leave out --cert, --key and --ca")
+        return _of_plant(name, options.config)
+    url = parse_device_url(name if "://" in name else f"tcp://{name}")
+    if url.carrier == "sim":
+        raise ValueError(f"{name}: a simulated PLC has no address; `gateway simulate` serves them on ports")
+    if url.carrier == "dial-in":
+        raise ValueError(_dials_in("the device"))
+    if url.carrier != "tls":
+        if any(files):
+            raise ValueError("--cert, --key and --ca are for tls:// urls")
+        return Whom(url)
+    if options.cert is None or options.key is None or options.ca is None:
+        missing = [f"--{key}" for key, file in zip(("cert", "key", "ca"), files, strict=True) if file is None]
+        raise ValueError(
+            f"tls:// needs certificates, {', '.join(missing)} FILE; or --config FILE and the name of a device in it"
+        )
+    from gateway.southbound.tls import Trust
+    from gateway.tls.certificates import Certificates, Files
+
+    return Whom(url, trust=Trust(Certificates(Files(options.cert, options.key, options.ca), "client")))
+
+
+def _of_plant(name: str, file: Path) -> Whom:
+    from gateway.config.load import load
+
+    try:
+        config = load(file)
+    except ConfigError as error:
+        fail(str(error), EXIT_USAGE)
+    device = config.devices.get(name)
+    if device is None:
+        raise ValueError(f"{file} has no device '{name}'; {suggest(name, config.devices)}")
+    link = config.link_of(name)
+    if link.url.carrier == "sim":
+        raise ValueError(f"{name} is simulated inside the gateway; `gateway simulate {file}` serves it on a port")
+    if link.url.carrier == "dial-in":
+        raise ValueError(_dials_in(name))
+    tls = (link.tls or config.tls) if link.url.carrier == "tls" else None
+    return Whom(link.url, device.unit, device.order, None if tls is None else _trust(tls, config.path_of))
+
+
+def _dials_in(who: str) -> str:
+    return (
+        f"{who} dials in to the gateway and cannot be asked from here; forward a unit id to it in `units`, "
+        f"and ask the gateway for that"
+    )
+
+
+def _trust(tls: Tls, path_of: Callable[[str], Path]) -> Trust:
+    from gateway.southbound.tls import Trust
+    from gateway.tls.certificates import Certificates, Files
+
+    crl = None if tls.crl is None else path_of(tls.crl)
+    files = Files(path_of(tls.cert), path_of(tls.key), path_of(tls.ca), crl)
+    is_named = tls.fingerprint is None
+    certificates = Certificates(files, "client", min_version=tls.min_version, check_name=is_named)
+    return Trust(certificates, tls.name, tls.fingerprint)
+
+
+def target(name: str, address: str, options: Options, count: int = 1) -> Target:
     """Read the command line; ends the command with a hint when something in it is wrong.
 
     `count` values are meant when it is more than 1; else the range of the address says how many, one if it is none.
     """
     try:
-        parsed_url = parse_device_url(url if "://" in url else f"tcp://{url}")
-        if parsed_url.scheme != "tcp":
-            raise ValueError(f"{url}: a simulated PLC has no address; `gateway simulate` serves them on ports")
+        asked = whom(name, options)
         at = parse_address(address)
-        timeout_s = parse_duration(timeout)
+        timeout_s = parse_duration(options.timeout)
     except ValueError as error:
         fail(str(error), EXIT_USAGE)
+    type_, order = options.type, options.order or asked.order
+    unit = asked.unit if options.unit is None else options.unit
     if timeout_s <= 0:
         fail("--timeout must be longer than 0", EXIT_USAGE)
     if question := mistaken_reference(address):
@@ -102,13 +198,13 @@ def target(url: str, address: str, unit: int, type_: str | None, order: str, tim
         fail(f"{at.count} from {at.table.describe(at.first)} is past 65535, the last address of a table", EXIT_USAGE)
     if at.count % size:
         fail(f"{at.describe()}: {at.count} registers are no whole number of {kind} ({size} registers each)", EXIT_USAGE)
-    return Target(parsed_url, unit, at, timeout_s, kind, order)
+    return Target(asked.url, unit, at, timeout_s, kind, order, asked.trust)
 
 
 class Asker:
     """One connection to the target."""
 
-    def __init__(self, client: ModbusTcpClient, asked: Target) -> None:
+    def __init__(self, client: Client, asked: Target) -> None:
         self._client = client
         self._asked = asked
 
@@ -162,7 +258,11 @@ class Asker:
         """One request. Raises DeviceRefused, RequestTimeout, LinkDown or MalformedResponse."""
         from pymodbus.exceptions import ConnectionException, ModbusException
 
+        from gateway.cli.carriers import why_lost
+
         asked = self._asked
+        if asked.is_broadcast:
+            options["no_response_expected"] = True
         waited = format_duration(asked.timeout_s)
         try:
             answer = method(*arguments, device_id=asked.unit, **options)
@@ -174,9 +274,11 @@ class Asker:
                 raise RequestTimeout(f"connected, but no usable answer within {waited}: {hint}") from None
             raise MalformedResponse(f"an answer that is none: {error}") from None
         except OSError as error:
-            raise LinkDown(f"the connection was lost: {_strerror(error)}") from None
+            raise LinkDown(why_lost(asked.url, error)) from None
         except (ValueError, IndexError, struct.error):  # what pymodbus's decoders raise on some broken answers
-            raise MalformedResponse("an answer that is no Modbus TCP: is this the right port?") from None
+            raise MalformedResponse("an answer that is no Modbus: is this the right port?") from None
+        if asked.is_broadcast:
+            return answer  # None
         if answer.function_code & ~spec.EXCEPTION_BIT != function:  # pymodbus matches transaction and unit only
             raise MalformedResponse(f"function {answer.function_code:02X} answered to {function:02X}")
         if answer.isError():
@@ -198,42 +300,19 @@ class Refusal(DeviceRefused):
 @contextmanager
 def connected(asked: Target) -> Iterator[Asker]:
     """A connection to the target. What goes wrong with it or on it ends the command with one line."""
-    from pymodbus.client import ModbusTcpClient
-
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)  # it logs packets on errors; ours is one line
-    host, port = asked.url.host, asked.url.port
-    client = ModbusTcpClient(host, port=port, timeout=asked.timeout_s, retries=0)
+    from gateway.cli import carriers
+
     try:
-        # Its own `connect` keeps the reason to itself.
-        client.socket = socket.create_connection((host, port), timeout=asked.timeout_s)
-        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except OSError as error:
-        fail(f"{asked.url}: {_no_connection(asked, error)}")
+        client = carriers.connect(asked.url, asked.timeout_s, asked.trust)
+    except LinkError as error:
+        fail(f"{asked.url}: {error}")
     try:
         yield Asker(client, asked)
     except (DeviceRefused, LinkError) as error:
         fail(f"{asked.describe()}: {error}")
     finally:
-        if client.socket is not None:
-            client.socket.close()
-
-
-def _no_connection(asked: Target, error: OSError) -> str:
-    """Why, and what to look at."""
-    if isinstance(error, TimeoutError):
-        waited = format_duration(asked.timeout_s)
-        return f"does not answer within {waited}: is the address right, the device on, no firewall between?"
-    if isinstance(error, ConnectionRefusedError):
-        return "refused the connection: is the device on, is the port right?"
-    if isinstance(error, socket.gaierror):
-        return f"there is no host named {asked.url.host}"
-    if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
-        return f"no way to it ({_strerror(error)}): are the address and this machine's network right?"
-    return f"cannot connect: {_strerror(error)}"
-
-
-def _strerror(error: OSError) -> str:
-    return error.strerror or str(error)
+        carriers.close(client)
 
 
 class Row(NamedTuple):

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.read import JsonOption, OrderOption, TimeoutOption, TypeOption, UnitOption, UrlArgument
+from gateway.cli.read import (
+    CaOption,
+    CertOption,
+    ConfigOption,
+    JsonOption,
+    KeyOption,
+    OrderOption,
+    TimeoutOption,
+    TypeOption,
+    UnitOption,
+    UrlArgument,
+)
 
 if TYPE_CHECKING:
     from gateway.cli.client import Row, Target
@@ -30,15 +41,20 @@ def write(
     values: Annotated[
         list[str], typer.Argument(metavar="VALUE", help="One value or several in a row; bits: 1 or 0, on or off.")
     ],
-    unit: UnitOption = 1,
+    unit: UnitOption = None,
     type_: TypeOption = None,
-    order: OrderOption = "ABCD",
+    order: OrderOption = None,
     timeout: TimeoutOption = "2s",
+    config: ConfigOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
+    ca: CaOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write values to a device and read them back.
 
-    All go in one request. The exit code is 1 when they read back differently.
+    All go in one request. The exit code is 1 when they read back differently. Unit 0 of a serial line is every unit of
+    it: nobody answers, and nothing is read back.
 
     Examples:
 
@@ -51,15 +67,17 @@ def write(
 
     if unknown := next((text for text in values if text.startswith("--")), None):
         client.fail(f"no such option: {unknown.partition('=')[0]}", EXIT_USAGE)
-    asked = _target(client.target(url, address, unit, type_, order, timeout), len(values))
+    options = client.Options(unit, type_, order, timeout, config, cert, key, ca)
+    asked = _target(client.target(url, address, options), len(values))
     data = _data(asked, values)
     before: list[Row] | None = None
     after: list[Row] | None = None
     with client.connected(asked) as device:
-        try:
-            before = client.rows(asked, device.read())
-        except DeviceRefused as refusal:
-            print(f"before: {refusal}", file=sys.stderr)
+        if not asked.is_broadcast:
+            try:
+                before = client.rows(asked, device.read())
+            except DeviceRefused as refusal:
+                print(f"before: {refusal}", file=sys.stderr)
         try:
             device.write(data)
         except LinkError as error:

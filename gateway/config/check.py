@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway.config.check_functions import check_functions
 from gateway.config.check_image import check_image
 from gateway.config.check_references import warn_mistaken_references
+from gateway.config.check_rights import check_rights
 from gateway.config.check_routes import check_units, forwarded_to
+from gateway.config.check_server import check_server
 from gateway.config.check_tags import check_poll, check_tag
 from gateway.config.check_times import MIN_INTERVAL_S, MIN_KEEPALIVE_S, at_least
+from gateway.config.check_tls import check_tls
+from gateway.config.check_ways import check_ways
 from gateway.config.check_writes import (
     check_poll_write,
     check_push,
@@ -22,10 +27,10 @@ from gateway.config.check_writes import (
 )
 from gateway.config.durations import format_duration
 from gateway.config.explain import meant_by, suggest
-from gateway.config.model import Config, Device, DeviceUrl, Link
+from gateway.config.model import Config, Device, DeviceUrl, Link, Tls
 from gateway.config.tree import Findings, KeyPath, numbers_left, place_of
 
-_SOURCE_KEYS = ("source", "keepalive", "connect_delay", "delay", "in_flight", "prefer")
+_SOURCE_KEYS = ("source", "keepalive", "connect_delay", "delay", "in_flight", "prefer", "tls")
 """What belongs to a connection, not to a unit behind it."""
 
 Broken = frozenset[KeyPath]
@@ -33,24 +38,19 @@ Broken = frozenset[KeyPath]
 
 def check(config: Config, findings: Findings, broken: Broken) -> None:
     """Adds every mistake and warning that concerns more than one key."""
-    _check_server(config, findings)
+    check_server(config, findings)
+    check_ways(config, findings, broken)
+    check_tls(config, findings, broken)
     check_units(config, findings, broken)
     _check_links(config, findings)
     forwarded = forwarded_to(config)
     for name, device in config.devices.items():
         _check_device(config, name, device, forwarded, findings, broken)
     _check_shared(config, findings, broken)
-    check_image(config, findings, broken)
+    writers, existing = check_image(config, findings, broken)
+    check_functions(config, writers, existing, findings, broken)
+    check_rights(config, existing, findings, broken)
     warn_mistaken_references(config, findings)
-
-
-def _check_server(config: Config, findings: Findings) -> None:
-    server = config.server
-    urls = [listener.url for listener in server.listen]
-    for number, url in enumerate(urls):
-        if (url.port or url.path) and url in urls[:number]:
-            findings.error(("server", "listen", number), f"{url} stands here twice")
-    at_least(findings, ("server", "keepalive"), server.keepalive_s, MIN_KEEPALIVE_S, off=True)
 
 
 def _check_links(config: Config, findings: Findings) -> None:
@@ -92,8 +92,12 @@ def _check_urls(way: Link | Device, path: KeyPath, findings: Findings) -> None:
 
 
 def _shares_address(first_by_url: dict[DeviceUrl, str], name: str, urls: Sequence[DeviceUrl]) -> str | None:
-    """Whose address one of `urls` was before; from now on they are those of `name`, too."""
-    known = [first for url in urls if (first := first_by_url.setdefault(url, name)) != name]
+    """Whose address one of `urls` was before; from now on they are those of `name`, too.
+
+    Where two ways to one address cannot even be opened, `check_ways` has an error for it.
+    """
+    many = [url for url in urls if url.carrier not in ("serial", "dial-in")]
+    known = [first for url in many if (first := first_by_url.setdefault(url, name)) != name]
     return known[0] if known else None
 
 
@@ -243,11 +247,13 @@ def _given(device: Device, key: str) -> object:
 
 
 def _attribute(key: str) -> str:
-    return key if key in ("source", "in_flight", "prefer") else f"{key}_s"
+    return key if key in ("source", "in_flight", "prefer", "tls") else f"{key}_s"
 
 
 def _effective(config: Config, name: str, key: str) -> str:
     value = getattr(config.link_of(name), _attribute(key))
+    if isinstance(value, Tls):
+        return str(value)
     if value is None:
-        return "any address"
+        return "the plant's" if key == "tls" else "any address"
     return format_duration(value) if isinstance(value, float) else str(value)

@@ -58,7 +58,10 @@ class Spans:
         return at + 1 < len(self.starts) and self.starts[at + 1] < stop
 
 
-def check_image(config: Config, findings: Findings, broken: frozenset[KeyPath]) -> None:
+def check_image(
+    config: Config, findings: Findings, broken: frozenset[KeyPath]
+) -> tuple[dict[Image, list[Writer]], dict[Image, Spans]]:
+    """Who writes the images, and what there is of them: declared or written to."""
     writers = _writers(config, findings, broken)
     _check_units_named(config, writers, findings)
     if not broken & {("server",), ("server", "default_unit"), ("units",)}:
@@ -78,6 +81,19 @@ def check_image(config: Config, findings: Findings, broken: frozenset[KeyPath]) 
         if unit.retain and not broken:
             _check_retain(unit_id, unit, mapped, findings)
     _check_pushes(config, writers, findings, broken)
+    return writers, _all_existing(config, writers)
+
+
+def _all_existing(config: Config, writers: dict[Image, list[Writer]]) -> dict[Image, Spans]:
+    declared = {(unit_id, table) for unit_id, unit in config.units.items() for table in Table if _ranges(unit, table)}
+    return {
+        (unit_id, table): _existing(
+            config.units.get(unit_id, Unit()),
+            table,
+            Spans([(writer.start, writer.stop) for writer in writers.get((unit_id, table), ())]),
+        )
+        for unit_id, table in sorted({*declared, *writers})
+    }
 
 
 def _writers(config: Config, findings: Findings, broken: frozenset[KeyPath]) -> dict[Image, list[Writer]]:

@@ -46,6 +46,8 @@ def _addresses(config: Config) -> Iterator[tuple[KeyPath, Address]]:
     for unit_id, unit in config.units.items():
         for number, address in enumerate(unit.read_only):
             yield ("units", str(unit_id), "read_only", number), address
+        if unit.exception_status is not None:
+            yield ("units", str(unit_id), "exception_status"), unit.exception_status
         for address, _ in unit.initial:
             yield ("units", str(unit_id), "initial", f"{address.table.word}:{address.first}"), address
     for name, device in config.devices.items():

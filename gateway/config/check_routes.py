@@ -7,9 +7,7 @@ from gateway.config.explain import suggest
 from gateway.config.model import Config, Route
 from gateway.config.scalars import UnitIds
 from gateway.config.tree import Findings, KeyPath, place_of
-
-_WRITE_FUNCTIONS = frozenset((5, 6, 15, 16, 21, 22, 23))
-"""Functions that change something in a device (V1.1b3 6); 23 reads, too."""
+from gateway.modbus.reach import MANY, MAY_WRITE
 
 
 def check_units(config: Config, findings: Findings, broken: frozenset[KeyPath]) -> None:
@@ -83,7 +81,7 @@ def _check_route(
             findings.error(
                 (*path, "functions"), "the list is empty: nothing would pass; remove the key for all functions"
             )
-        elif route.read_only and _WRITE_FUNCTIONS.issuperset(route.functions):
+        elif route.read_only and all(MAY_WRITE[code] and code not in MANY for code in route.functions):
             findings.warn((*path, "functions"), "these functions write, and `read_only` refuses them: nothing passes")
     at_most(findings, (*path, "cache"), route.cache_s, MAX_CACHE_S)
     if route.timeout_s is not None:

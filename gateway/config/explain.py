@@ -66,6 +66,17 @@ _SYNONYMS = {
     "writeable": "write",
     "access": "write",
     "limits": "range",
+    "certificate": "cert",
+    "cert_file": "cert",
+    "private_key": "key",
+    "key_file": "key",
+    "cafile": "ca",
+    "network": "from",
+    "source": "from",
+    "allow": "may",
+    "rights": "access",
+    "rules": "access",
+    "queue": "fifo",
     "persist": "retain",
     "persistent": "retain",
     "retentive": "retain",
@@ -81,6 +92,10 @@ _EXAMPLES = {
     "forward": "forward: press",
     "write": "write: holding:200",
     "from": "from: 1/holding:300",
+    "may": "may: read",
+    "cert": "cert: certs/gateway.pem",
+    "key": "key: certs/gateway.key",
+    "ca": "ca: certs/ca.pem",
 }
 _MAX_CHOICES = 24
 
@@ -160,8 +175,10 @@ def _explain(item: Any, findings: Findings) -> Explained:
 
 
 def _owner(path: KeyPath, root: Node) -> KeyPath:
-    """The part to leave out: a whole tag, poll or push, else the key of a section."""
+    """The part to leave out: a whole tag, poll, push, file or queue, else the key of a section."""
     if path[0] == "devices" and len(path) > 3 and path[2] in ("tags", "poll", "push"):
+        return path[:4]
+    if path[0] == "units" and len(path) > 3 and path[2] in ("files", "fifo"):
         return path[:4]
     if path[0] == "units" and len(path) > 2 and _kind_of_unit(path, root) == "route":
         node = find(root, path[:2])

@@ -18,6 +18,7 @@ from gateway.config.assemble import Assembler
 from gateway.config.check import check
 from gateway.config.explain import explain
 from gateway.config.model import Config
+from gateway.config.needs import Need, needs_of
 from gateway.config.tree import Findings, KeyPath
 from gateway.errors import ConfigError
 
@@ -58,16 +59,18 @@ def _load(path: Path, environ: Mapping[str, str]) -> tuple[Config, tuple[Path, .
     if root is None:
         raise ConfigError(findings.problems, files)
     findings.root = root
+    needs: tuple[Need, ...] = ()
     try:
         config, broken = _typed(root.plain(), findings)
         if config is not None:
             check(config, findings, broken | findings.left_out)
+            needs = () if findings.problems else needs_of(config, findings)
     finally:
         root.release()
     if problems := findings.problems:
         raise ConfigError(problems, files)
     assert config is not None  # what is None was told
-    return config.loaded(path, findings.warnings), files
+    return config.loaded(path, findings.warnings, needs), files
 
 
 def _typed(plain: Any, findings: Findings) -> tuple[Config | None, frozenset[KeyPath]]:

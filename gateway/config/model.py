@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic import (
     Discriminator,
     Field,
     PrivateAttr,
+    WithJsonSchema,
     WrapValidator,
     model_validator,
 )
@@ -45,6 +46,7 @@ from gateway.config.scalars import (
     TagName,
     TextField,
     UnitIdField,
+    UnitIdsField,
     UnitKey,
     empty_is_no_keys,
     empty_is_none_given,
@@ -52,6 +54,9 @@ from gateway.config.scalars import (
 )
 from gateway.config.sizes import SizeField
 from gateway.config.urls import DeviceUrl, DeviceUrlsField, ListenUrl, ListenUrlField, listen_schema, parse_listen_url
+
+if TYPE_CHECKING:
+    from gateway.config.needs import Need
 
 ByteOrder = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 TypeName = Literal[
@@ -63,6 +68,7 @@ AsName = Literal[
 Prefer = Literal["first", "any"]
 OnStale = Literal["error", "hold", "zero"]
 Quirk = Literal["tid_zero", "any_unit"]
+TlsVersion = Annotated[Literal["1.2", "1.3"], WithJsonSchema({"enum": ["1.2", "1.3", 1.2, 1.3]})]
 
 MIN_STALE_S = 5.0
 """The shortest default of `stale_after`."""
@@ -88,6 +94,14 @@ class Identity(Section):
     product: TextField = "gateway"
     revision: TextField | None = None
     """Default: the version of the gateway."""
+    vendor_url: TextField | None = None
+    """Where to read about it; this and the next three are told when they are given (the regular objects 03 to 06)."""
+    product_name: TextField | None = None
+    """The product in full words."""
+    model: TextField | None = None
+    """The model."""
+    application: TextField | None = None
+    """What it does in this plant."""
 
 
 class Tls(Section):
@@ -101,12 +115,18 @@ class Tls(Section):
     """The roots that the other side's certificate must lead to, PEM."""
     crl: TextField | None = None
     """Revoked certificates of these roots, PEM."""
-    min_version: Literal["1.2", "1.3"] = "1.2"
+    min_version: TlsVersion = "1.2"
     """The oldest version of TLS that is spoken."""
     name: TextField | None = None
     """Of a device: the name or address in its certificate; default: the host of its url."""
     fingerprint: TextField | None = None
     """Of a device: SHA-256 of its certificate in hex, in place of its name."""
+
+    def __str__(self) -> str:
+        """What was given, as it is written."""
+        return ", ".join(
+            f"{key}: {getattr(self, key)}" for key in type(self).model_fields if key in self.model_fields_set
+        )
 
 
 class Rule(Section):
@@ -114,13 +134,13 @@ class Rule(Section):
 
     from_: Annotated[tuple[NetworkField, ...], one_or_many] = Field(default=(None,), alias="from")
     """Networks or addresses of clients, or `any`; a serial line has no address, only `any` fits it."""
-    role: Annotated[tuple[TextField, ...], one_or_many] | None = None
+    role: Annotated[tuple[TextField, ...] | None, one_or_many] = None
     """Roles of client certificates; `none`: without one."""
-    unit: Annotated[tuple[UnitKey, ...], one_or_many] | None = None
-    """Unit ids, such as `[1, 5..9]`."""
-    table: Annotated[tuple[Literal["coils", "discrete", "holding", "input"], ...], one_or_many] | None = None
+    unit: Annotated[tuple[UnitIdsField, ...] | None, one_or_many] = None
+    """Unit ids, such as `[1, 5..9]`; 0 and 255 count as the unit that they mean."""
+    table: Annotated[tuple[Literal["coils", "discrete", "holding", "input"], ...] | None, one_or_many] = None
     """Tables; functions that have none do not fit."""
-    range: Annotated[tuple[AddressField, ...], one_or_many] | None = None
+    range: Annotated[tuple[AddressField, ...] | None, one_or_many] = None
     """Addresses, such as `holding:0..99`; a request is allowed when all of its addresses are."""
     function: FunctionsField | None = None
     """Function codes, such as `[3, 16]`."""
@@ -135,8 +155,7 @@ class Listener(Section):
     """One place where clients connect, with rights of its own."""
 
     url: ListenUrlField
-    """`tcp://HOST:PORT`, `udp://`, `tls://`, `rtu+tcp://`, `ascii+tcp://`, or a serial line such as
-    `rtu:///dev/ttyUSB0?baudrate=19200&parity=even`."""
+    """`tcp://HOST:PORT`, `udp://`, `tls://`, `rtu+tcp://`, `ascii+tcp://`, or a serial line: `rtu:///dev/ttyUSB0`."""
     access: Rules | None = None
     """Who may do what here; default: `server.access`."""
     tls: Tls | None = None
@@ -211,6 +230,10 @@ class RecordFile(Section):
     read_only: BooleanField = False
     """true: function 21 is refused with 02."""
 
+    def name(self, unit_id: int, number: int) -> str:
+        """Of the file in the state directory."""
+        return self.path or f"file-{unit_id}-{number}.dat"
+
 
 class Fifo(Section):
     """A queue of up to 31 registers behind the register that counts them (V1.1b3 6.18).
@@ -276,7 +299,7 @@ class Unit(Section):
     fifo: Annotated[dict[FifoPointer, Fifo], BeforeValidator(empty_is_no_keys)] = {}
     """Queues for function 24, by the holding register that counts them: `{"holding:1246": {from: 1/input:200}}`."""
     exception_status: AddressField | None = None
-    """The first of the eight bits that function 07 tells, such as `coils:0`; default: the gateway's own state."""
+    """Eight bits that function 07 tells: from `coils:0` on, or a register's low byte; default: the gateway's state."""
 
 
 _ROUTE_ONLY = frozenset({"forward", "to_unit", "functions", "cache", "timeout"})
@@ -534,6 +557,7 @@ class Config(Section):
     devices: Annotated[dict[Name, Device], BeforeValidator(empty_is_no_keys)] = {}
     """PLCs, meters, drives: what is read."""
     _warnings: tuple[str, ...] = PrivateAttr(default=())
+    _needs: tuple[Need, ...] = PrivateAttr(default=())
     _state_path: Path = PrivateAttr(default=Path("state"))
     _folder: Path = PrivateAttr(default=Path())
 
@@ -541,6 +565,11 @@ class Config(Section):
     def warnings(self) -> tuple[str, ...]:
         """`FILE:LINE:COLUMN: PATH: ...` of what is allowed but probably not meant; no key of the YAML."""
         return self._warnings
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What it needs of the machine, for `needs.unmet`; no key of the YAML."""
+        return self._needs
 
     @property
     def state_path(self) -> Path:
@@ -551,10 +580,11 @@ class Config(Section):
         """A file that the YAML names, relative to the folder of the first file."""
         return self._folder / text
 
-    def loaded(self, first_file: Path, warnings: tuple[str, ...]) -> Config:
+    def loaded(self, first_file: Path, warnings: tuple[str, ...], needs: tuple[Need, ...]) -> Config:
         """The same plant with where it came from and what was noticed when it was read."""
         copy = self.model_copy()
         copy._warnings = warnings
+        copy._needs = needs
         copy._folder = first_file.parent.resolve()
         copy._state_path = (first_file.parent / (self.state_dir or "state")).resolve()
         return copy

@@ -6,6 +6,7 @@ Every function takes the text and raises ValueError with what to write instead; 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
@@ -132,13 +133,26 @@ _InitialMapping: TypeAdapter[dict[Address, tuple[bool | int, ...]]] = TypeAdapte
 )
 
 
+def _each_once(keys: Mapping[str, object], found: Collection[Address]) -> None:
+    """The same address in two notations is two keys of the file, and only one of ours."""
+    if len(found) < len(keys):
+        seen: dict[Address, str] = {}
+        for key in keys:
+            address = parse_address(key)
+            if address in seen:
+                raise ValueError(f"`{seen[address]}` and `{key}` are both {address.describe()}; remove one")
+            seen[address] = key
+
+
 def _initial(value: Any) -> tuple[tuple[Address, tuple[bool | int, ...]], ...]:
     if value == "":
         return ()
     if not isinstance(value, dict):
         raise ValueError('expected a mapping of addresses to values, such as {"holding:10": 1234}')
     # Errors of the inner adapter keep their place: pydantic puts our key before theirs.
-    return tuple(_initial_entry(*entry) for entry in _InitialMapping.validate_python(value).items())
+    found = _InitialMapping.validate_python(value)
+    _each_once(value, found)
+    return tuple(_initial_entry(*entry) for entry in found.items())
 
 
 one_or_many = BeforeValidator(_many)
@@ -219,7 +233,9 @@ def _refusals(value: Any) -> tuple[tuple[Address, int], ...]:
         return ()
     if not isinstance(value, dict):
         raise ValueError('expected a mapping of addresses to exception codes, such as {"holding:10..12": 2}')
-    refusals = tuple(_RefusalsMapping.validate_python(value).items())
+    found = _RefusalsMapping.validate_python(value)
+    _each_once(value, found)
+    refusals = tuple(found.items())
     for address, _ in refusals:
         if address.bit is not None:
             raise ValueError(
@@ -283,7 +299,7 @@ _CANONICAL_UNIT = re.compile(r"0|[1-9]\d{0,2}", re.ASCII)
 
 
 def _unit_key(value: Any) -> UnitIds:
-    text = str(value)
+    text = text_of(value, "a unit id such as 5, or a range such as `10..20`")
     if ".." not in text:
         unit_id = _unit_id(text)
         return UnitIds(unit_id, unit_id)
@@ -312,6 +328,19 @@ def _unit_id(text: str) -> int:
 
 UnitKey = Annotated[UnitIds, PlainValidator(_unit_key)]
 """Unit ids as a key; one notation only, so that equal ids are equal keys."""
+UnitIdsField = Annotated[
+    UnitIds,
+    PlainValidator(_unit_key),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": 255},
+                {"type": "string", "pattern": r"^[0-9]+(\.\.[0-9]+)?$"},
+            ]
+        }
+    ),
+]
+"""The same as a value."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -347,12 +376,13 @@ FileNumber = Annotated[int, PlainValidator(_file_number)]
 """Of functions 20 and 21, as a key; one notation only."""
 
 
-def _fifo_pointer(value: Any) -> int:
+def parse_fifo_pointer(value: Any) -> int:
+    """The address of a holding register, written as any address is."""
     address = parse_address(str(value))
     if address.table != Table.HOLDING or address.bit is not None or address.count != 1:
         raise ValueError(f"`{value}`: a queue begins at one holding register, such as `holding:1246`")
     return address.first
 
 
-FifoPointer = Annotated[int, PlainValidator(_fifo_pointer)]
+FifoPointer = Annotated[int, PlainValidator(parse_fifo_pointer)]
 """The holding register that counts a queue's registers, as a key."""

@@ -18,20 +18,28 @@ from pydantic.json_schema import GenerateJsonSchema
 from gateway.config import model
 from gateway.config.durations import format_duration
 from gateway.config.model import (
+    Audit,
     Config,
     Device,
     Faults,
+    Fifo,
     Identity,
+    Limits,
     Link,
+    Listener,
     Poll,
     Push,
+    RecordFile,
     Route,
+    Rule,
     Server,
     Tag,
+    Tls,
     Unit,
     Watchdog,
 )
 from gateway.config.scalars import one_or_many
+from gateway.config.sizes import format_size, size
 
 _VARIABLE = {"$ref": "#/$defs/Variable"}
 _FILE_KEYS = {
@@ -57,6 +65,9 @@ def json_schema() -> dict[str, Any]:
     device["then"] = {"properties": {"tags": {"additionalProperties": {"required": required}}}}
     units = top["properties"]["units"]
     units["additionalProperties"] = {"anyOf": [*units["additionalProperties"]["oneOf"], {"type": "null"}]}
+    unit = definitions["Unit"]["properties"]
+    for key in ("files", "fifo"):
+        unit[key]["additionalProperties"] = {"anyOf": [unit[key]["additionalProperties"], {"type": "null"}]}
     # What YAML 1.1 makes of the key `on`; editors that know YAML 1.2 never see it.
     push = definitions["Push"]["properties"]
     push["true"] = {**push["on"], "doNotSuggest": True}
@@ -94,8 +105,15 @@ def _docstrings() -> dict[tuple[str, str], str]:
 
 _SECTIONS: tuple[type[BaseModel], ...] = (
     Server,
+    Listener,
+    Rule,
+    Limits,
     Identity,
+    Tls,
+    Audit,
     Unit,
+    RecordFile,
+    Fifo,
     Route,
     Link,
     Device,
@@ -125,6 +143,8 @@ def _finish(section: type[BaseModel], schema: dict[str, Any]) -> None:
         description = given.pop("description", None) or docstrings.get((section.__name__, name))
         given.pop("title", None)
         if "$ref" in given:
+            if description:
+                given["description"] = description
             continue
         branches = [_limits(branch) for branch in given.pop("anyOf", [given]) if branch.get("type") != "null"]
         if len(branches) == 1 and "$ref" in branches[0]:
@@ -134,7 +154,7 @@ def _finish(section: type[BaseModel], schema: dict[str, Any]) -> None:
         properties[key] = _joined(branches)
         if description:
             properties[key] = {"description": description, **properties[key]}
-        default = _default(field.get_default())
+        default = _default(field.get_default(), is_size=size in field.metadata)
         if default is not None:
             properties[key]["default"] = default
 
@@ -161,8 +181,10 @@ def _takes_any_text(schema: dict[str, Any]) -> bool:
     return "string" in schema.get("type", ()) and schema.keys().isdisjoint(("pattern", "enum", "const"))
 
 
-def _default(value: Any) -> Any:
+def _default(value: Any, *, is_size: bool) -> Any:
     """A default as one would write it; None when there is nothing to show."""
+    if is_size:
+        return format_size(value)
     if isinstance(value, float):
         return format_duration(value)  # no other floats here: numbers of tags are exact fractions
     return value if isinstance(value, bool | int | str) else None

@@ -9,7 +9,8 @@ from pydantic import PlainValidator, WithJsonSchema
 
 from gateway.config.scalars import text_of
 
-_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_NAMES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_UNITS = {name.lower(): size for name, size in _NAMES.items()}
 _SIZE = re.compile(r"(\d{1,9}) ?([KMG]i?B|B)", re.ASCII | re.IGNORECASE)
 
 
@@ -23,9 +24,17 @@ def parse_size(value: Any) -> int:
     raise ValueError(f"`{text}` is not a size: write a number with B, KB, MB, GB, KiB, MiB or GiB, such as `10MB`")
 
 
+def format_size(size_bytes: int) -> str:
+    """As one would write it: in the largest unit of which it is a whole number."""
+    fitting = [(unit, name) for name, unit in _NAMES.items() if size_bytes and size_bytes % unit == 0]
+    unit, name = max(fitting, default=(1, "B"))
+    return f"{size_bytes // unit}{name}"
+
+
+size = PlainValidator(parse_size)
 SizeField = Annotated[
     int,
-    PlainValidator(parse_size),
+    size,
     WithJsonSchema({"type": "string", "pattern": r"^[0-9]+ ?([KkMmGg][Ii]?[Bb]|[Bb])$"}),
 ]
 """Bytes."""

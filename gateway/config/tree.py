@@ -83,7 +83,7 @@ def find(root: Node, path: Sequence[str | int]) -> Node | None:
             node = value[str(part)]
         elif isinstance(value, list) and isinstance(part, int) and part < len(value):
             node = value[part]
-        elif part != 0 or not isinstance(value, str):  # a text stands for a list of one
+        elif part != 0 or isinstance(value, list):  # what is no list stands for a list of one
             return None
     return node
 
@@ -102,7 +102,7 @@ def place_of(root: Node, path: Sequence[str | int], *, key: bool = False) -> Mar
         elif isinstance(value, list) and isinstance(part, int) and part < len(value):
             node = value[part]
             mark = node.mark
-        elif part != 0 or not isinstance(value, str):  # a text stands for a list of one
+        elif part != 0 or isinstance(value, list):  # what is no list stands for a list of one
             return mark
     return node.mark if isinstance(node.value, str) and node.value and not key else mark
 

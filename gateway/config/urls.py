@@ -317,13 +317,16 @@ def _host_and_port(text: str, scheme: str, rest: str) -> tuple[str, int]:
 
 
 def _pattern(schemes: Iterable[str]) -> str:
-    return "^(" + "|".join(re.escape(scheme) + "://.+" for scheme in schemes if scheme != "sim") + ")$"
+    """For the JSON Schema: the scheme and the kind of place behind it, where any part may be a variable."""
+    behind = {"sim": "", "serial": r"(/|COM|\$\{).+"}
+    urls = (re.escape(scheme) + "://" + behind.get(_WAYS[scheme][1], ".+") for scheme in schemes)
+    return "^(" + "|".join(urls) + ")$"
 
 
 DeviceUrlField = Annotated[
     DeviceUrl,
     PlainValidator(parse_device_url),
-    WithJsonSchema({"type": "string", "pattern": _pattern(_WAYS).removesuffix(")$") + "|sim://)$"}),
+    WithJsonSchema({"type": "string", "pattern": _pattern(_WAYS)}),
 ]
 
 

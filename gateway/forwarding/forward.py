@@ -225,6 +225,7 @@ class Passage(Later):
 
     def _ended(self, answer: bytes | None, error: LinkError | None) -> None:
         self.write.done = _over  # no circles: the collector has nothing to do here
+        self.error = error
         self.settle(self._forward.write_ended(self._pdu, answer, error))
 
     def abandon(self) -> None:

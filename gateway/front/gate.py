@@ -1,28 +1,33 @@
 """The one door for every request, from whomever: who asks (origin), whom (unit id), what (PDU).
 
-A client is admitted once, when it comes, and gets an entry: the slots, plans and functions that it may use. With no
-rules an entry is the bare table of units, so rights that nobody asked for cost nothing; with rules it is a table of its
-own in which every unit asks them first (`access`). What may change something passes the audit on its way, if there is
-one. Carriers never look at units directly.
+A client is admitted when it comes, and again when the rules change, and gets an entry: the slots, plans and functions
+that it may use. With no rules for it an entry is the bare table of units, so rights that nobody asked for cost nothing;
+else it is a view in which every unit asks the rules first, shared by all for whom the same rules are left. What may
+change something passes the audit on its way, if there is one. Carriers never look at units directly.
 """
 
 from __future__ import annotations
 
 import logging
-from ipaddress import IPv4Address, IPv6Address
+from collections import OrderedDict
 from typing import NamedTuple, Protocol
 
+from gateway.bank import Bank
+from gateway.front.access import EVERYTHING, Access, Host, Rights
 from gateway.front.counters import Counters
 from gateway.front.freshness import Freshness
-from gateway.front.units import Units
+from gateway.front.units import Units, View
 from gateway.interfaces import Later, Plan, Unit, exception_response
 from gateway.modbus import spec
-from gateway.modbus.reach import MAY_WRITE
+from gateway.modbus.reach import BROADCASTS, MAY_WRITE
 
 log = logging.getLogger(__name__)
 
 MAX_TRACEBACKS = 10
 """A bug that every request meets must not fill the disk."""
+MAX_VIEWS = 64
+"""Views kept although nobody who is connected may need them: a client that connects for each request finds its own.
+Those in use are as many as there are clients with rights of different kinds, at most `max_connections`."""
 NOT_WATCHED = bytes(256)
 
 
@@ -31,7 +36,7 @@ class Origin(NamedTuple):
 
     peer: str
     """For people: `10.1.2.3:51234`, or the serial port's path."""
-    host: IPv4Address | IPv6Address | None
+    host: Host | None
     """None: it came over a serial line."""
     door: str
     """The URL of the listener through which it came."""
@@ -43,26 +48,28 @@ class Watch(Protocol):
     """The audit, as the gate sees it."""
 
     def ask(self, origin: Origin, unit_id: int, unit: Unit, pdu: bytes) -> bytes | Later | None:
-        """`unit.answer(pdu)`, told to whoever keeps the audit; raises what that raises."""
+        """`unit.answer(pdu)`, told to whoever keeps the audit; raises what that raises. `unit_id`: the one meant."""
         ...
 
 
 class Entry:
     """What one client may use; made by `Gate.admit`. `slots`, `meant`, `known` and `plans` live on over a reload."""
 
-    __slots__ = ("_gate", "_units", "known", "meant", "origin", "plans", "slots", "watched")
+    __slots__ = ("_gate", "_rights", "_units", "_view", "known", "meant", "origin", "plans", "slots", "watched")
 
-    def __init__(self, gate: Gate, origin: Origin, units: Units) -> None:
+    def __init__(self, gate: Gate, origin: Origin, units: Units, rights: Rights, view: View | None) -> None:
         self._gate = gate
         self._units = units
+        self._rights = rights
+        self._view: Units | View = view or units
         self.origin = origin
-        self.slots: list[Unit] = units.slots
+        self.slots: list[Unit] = self._view.slots
         """By unit id; every one is filled."""
         self.meant: list[int] = units.meant
         """By unit id: the one that it means, itself but for 0 and 255."""
         self.known: list[bool] = units.known
         """By unit id: whether the configuration has it. On a serial line we are silent for the others."""
-        self.plans: dict[bytes, Plan] = units.plans
+        self.plans: dict[bytes, Plan] = self._view.plans
         self.watched = MAY_WRITE if gate.audit is not None else NOT_WATCHED
         """By function code: 1 when `ask` must be used instead of the unit's `answer`."""
 
@@ -74,10 +81,45 @@ class Entry:
         gate, unit = self._gate, self.slots[unit_id]
         try:
             if gate.audit is not None and MAY_WRITE[pdu[0]]:
-                return gate.audit.ask(self.origin, unit_id, unit, pdu)
+                return gate.audit.ask(self.origin, self.meant[unit_id], unit, pdu)
             return unit.answer(pdu)
         except Exception:
             return self.fault(unit_id, pdu)
+
+    def is_image(self, unit_id: int) -> bool:
+        """Whether a register image of ours has this unit id."""
+        return isinstance(self._units.slots[unit_id], Bank)
+
+    def ask_here(self, unit: Unit, unit_id: int, pdu: bytes) -> bytes | Later | None:
+        """As `ask`, of `unit` in the place of the one that has this unit id: what is about the carrier."""
+        gate, meant = self._gate, self.meant[unit_id]
+        if not self._rights.allows(meant, pdu):
+            gate.counters.denied += 1
+            return exception_response(pdu, spec.ILLEGAL_FUNCTION)
+        try:
+            if gate.audit is not None and MAY_WRITE[pdu[0]]:
+                return gate.audit.ask(self.origin, meant, unit, pdu)
+            return unit.answer(pdu)
+        except Exception:
+            return self.fault(unit_id, pdu)
+
+    def broadcast(self, pdu: bytes) -> None:
+        """Unit id 0 of a serial line: every image and every forwarded line executes it, and nobody answers. It passes
+        by those with a unit that this client may not write. Never raises."""
+        if pdu[0] not in BROADCASTS:
+            return
+        gate = self._gate
+        for unit_ids, unit in self._units.broadcasts:
+            if not all(self._rights.allows(unit_id, pdu) for unit_id in unit_ids):
+                gate.counters.denied += 1
+                continue
+            try:
+                if gate.audit is not None:
+                    gate.audit.ask(self.origin, unit_ids[0] if len(unit_ids) == 1 else 0, unit, pdu)
+                else:
+                    unit.answer(pdu)
+            except Exception:
+                self.fault(0, pdu)
 
     def may_overtake(self, unit: Unit, unit_id: int, pdu: bytes) -> bool:
         """Whether it may begin while `unit` has not answered what came before; another unit, or a bug, says no."""
@@ -89,7 +131,7 @@ class Entry:
 
     def remember(self, key: bytes, unit: Unit, pdu: bytes) -> None:
         """As Units.remember."""
-        self._units.remember(key, unit, pdu)
+        self._view.remember(key, unit, pdu)
 
     def fault(self, unit_id: int, pdu: bytes) -> bytes:
         """Our bug, called in its handler: a traceback in the log, 04 to that client, the others live on."""
@@ -103,13 +145,18 @@ class Entry:
 class Gate:
     """Admits clients."""
 
-    __slots__ = ("audit", "counters", "freshness", "units")
+    __slots__ = ("_views", "access", "audit", "counters", "freshness", "generation", "units")
 
     def __init__(self, units: Units, freshness: Freshness, counters: Counters, audit: Watch | None = None) -> None:
         self.units = units
         self.freshness = freshness
         self.counters = counters
         self.audit = audit
+        self.access = Access()
+        """`server.access`: for whoever comes through a door without rules of its own."""
+        self.generation = 0
+        """Another one: what was admitted before must be admitted anew before it is served again."""
+        self._views: OrderedDict[Rights, View] = OrderedDict()
 
     def judge(self) -> float:
         """Before answering what has arrived: what is too old now has no value. Returns the time on the clock."""
@@ -118,6 +165,23 @@ class Gate:
             self.freshness.judge(now_s)
         return now_s
 
-    def admit(self, origin: Origin) -> Entry | None:
-        """A client's way in; None: it may do nothing here, close it."""
-        return Entry(self, origin, self.units)
+    def admit(self, origin: Origin, access: Access | None = None) -> Entry | None:
+        """A client's way in, by the rules of its door (None: the gate's); None: it may do nothing here, close it."""
+        rights = (access or self.access).rights(origin.host, origin.role)
+        if rights is None:
+            return None
+        return Entry(self, origin, self.units, rights, None if rights is EVERYTHING else self._view(rights))
+
+    def welcomes(self, origin: Origin, access: Access | None = None) -> bool:
+        """Whether it is worth while to find out who this is: somebody from there may do something."""
+        return (access or self.access).welcomes(origin.host)
+
+    def _view(self, rights: Rights) -> View:
+        views = self._views
+        view = views.get(rights)
+        if view is None:
+            view = views[rights] = self.units.view(rights, self.counters)
+            if len(views) > MAX_VIEWS:
+                views.popitem(last=False)
+        views.move_to_end(rights)
+        return view

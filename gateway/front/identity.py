@@ -16,13 +16,18 @@ _RUNNING = 0xFF
 
 
 class Identity:
-    """Answers 43/14 from the three basic objects, and 17 with the product and revision as text."""
+    """Answers 43/14 from the basic and the regular objects, and 17 with the product and revision as text."""
 
-    def __init__(self, vendor: str, product: str, revision: str) -> None:
-        texts = {0x00: vendor, 0x01: product, 0x02: revision}
-        self._objects = {number: text.encode("ascii", "replace")[:_MAX_TEXT_SIZE] for number, text in texts.items()}
-        self._conformity = 0x80 | _BASIC
-        """Basic objects, by stream and one by one."""
+    def __init__(self, vendor: str, product: str, revision: str, *regular: str | None) -> None:
+        """`regular`: vendor url, product name, model, user's application; None or missing: there is no such object."""
+        texts = dict(enumerate((vendor, product, revision, *regular)))
+        self._objects = {
+            number: text.encode("ascii", "replace")[:_MAX_TEXT_SIZE]
+            for number, text in texts.items()
+            if text is not None
+        }
+        self._conformity = 0x80 | (_REGULAR if max(self._objects) > _LAST_OF[_BASIC] else _BASIC)
+        """By stream and one by one."""
         extra = f"{product} {revision}".encode("ascii", "replace")[:_MAX_TEXT_SIZE]
         self._report = bytes((spec.REPORT_SERVER_ID, 2 + len(extra), _SERVER_ID, _RUNNING)) + extra
 

@@ -3,14 +3,20 @@
 A register read that was answered once is remembered as a plan (where its bytes lie), by the bytes that follow the
 transaction id. The next client that asks the same gets prefix and slice without a look at unit, function or range. A
 plan holds until some part of the image loses its value: then all are forgotten, which is cheap because it is rare.
+
+Clients whom the rules do not allow everything see the same units through a `View`: guards in its slots, and plans of
+its own, because what one may read must not be remembered for another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from weakref import WeakSet
 
 from gateway.bank import Bank
-from gateway.interfaces import Plan, Unit
+from gateway.front.access import ALLOWED, Rights
+from gateway.front.counters import Counters
+from gateway.interfaces import Later, Plan, Unit, exception_response
 from gateway.modbus import spec
 
 MAX_PLANS = 4096
@@ -39,10 +45,32 @@ class Absent:
         return True
 
 
+class Guard:
+    """A unit as clients see it who may not do everything: the rules are asked first (01 where they say no)."""
+
+    __slots__ = ("_counters", "_rights", "_unit_id", "_verdicts", "unit")
+
+    def __init__(self, unit_id: int, unit: Unit, rights: Rights, counters: Counters) -> None:
+        self.unit = unit
+        self._unit_id = unit_id
+        self._rights = rights
+        self._verdicts = rights.verdicts(unit_id)
+        self._counters = counters
+
+    def answer(self, pdu: bytes) -> bytes | Later | None:
+        if self._verdicts[pdu[0]] == ALLOWED or self._rights.allows(self._unit_id, pdu):
+            return self.unit.answer(pdu)
+        self._counters.denied += 1
+        return exception_response(pdu, spec.ILLEGAL_FUNCTION)
+
+    def may_overtake(self, pdu: bytes) -> bool:
+        return self.unit.may_overtake(pdu)
+
+
 class Units:
     """The slots and plans that every connection serves from."""
 
-    __slots__ = ("known", "meant", "plans", "slots")
+    __slots__ = ("_views", "broadcasts", "known", "meant", "plans", "slots")
 
     def __init__(
         self, units: Mapping[int, Unit], default_unit: int, unknown_unit: str, named: Collection[int] = ()
@@ -53,7 +81,11 @@ class Units:
         """By unit id: the one that it means, itself but for 0 and 255."""
         self.known: list[bool] = []
         """By unit id: whether there is something."""
+        self.broadcasts: list[tuple[tuple[int, ...], Unit]] = []
+        """Who gets a broadcast of a serial client: each image, each forwarded line once; with the unit ids of ours that
+        it stands for, all of which a client must be allowed to write."""
         self.plans: dict[bytes, Plan] = {}
+        self._views: WeakSet[View] = WeakSet()
         self.replace(units, default_unit, unknown_unit, named)
 
     def replace(
@@ -73,21 +105,70 @@ class Units:
         self.slots[:] = slots
         self.meant[:] = meant
         self.known[:] = [unit_id in units for unit_id in range(256)]
-        self.plans.clear()
+        self.forget()
+        for view in self._views:
+            view.refresh()
         for bank in self.banks():
-            bank.on_blocked = self.plans.clear
+            bank.on_blocked = self.forget
 
     def banks(self) -> Iterable[Bank]:
         """The register images, each once."""
         return {id(unit): unit for unit in self.slots if isinstance(unit, Bank)}.values()
 
+    def view(self, rights: Rights, counters: Counters) -> View:
+        """The same units for those who have these rights. It goes when nobody holds it any more."""
+        view = View(self, rights, counters)
+        self._views.add(view)
+        return view
+
+    def forget(self) -> None:
+        """No plan holds any more, neither here nor in the views."""
+        self.plans.clear()
+        for view in self._views:
+            view.plans.clear()
+
     def remember(self, key: bytes, unit: Unit, pdu: bytes) -> None:
         """Keep a plan for the frame bytes 2..12 of a register read that `unit` has just answered."""
-        standing = unit.standing(pdu) if isinstance(unit, Bank) else None
-        if standing is None:
-            return
-        head, memory, start, stop = standing
-        if len(self.plans) >= MAX_PLANS:
-            self.plans.clear()
-        size = 1 + len(head) + stop - start
-        self.plans[key] = (b"\0\0" + size.to_bytes(2, "big") + key[4:5] + head, memory, start, stop)
+        _remember(self.plans, key, unit, pdu)
+
+
+class View:
+    """The units as some clients see them: a guard before each that the configuration has, and plans of their own."""
+
+    __slots__ = ("__weakref__", "_counters", "_rights", "_units", "plans", "slots")
+
+    def __init__(self, units: Units, rights: Rights, counters: Counters) -> None:
+        self._units = units
+        self._rights = rights
+        self._counters = counters
+        self.slots: list[Unit] = list(units.slots)
+        self.plans: dict[bytes, Plan] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """The units are others. In place; the guard before a unit that stays is the same: its lanes go on."""
+        units = self._units
+        before = {meant: unit for meant, unit in enumerate(self.slots) if isinstance(unit, Guard)}
+        for unit_id, meant in enumerate(units.meant):
+            unit = units.slots[meant]
+            if units.known[meant]:  # one that is not there is the same nothing for all
+                guard = before.get(meant)
+                if guard is None or guard.unit is not unit:
+                    guard = before[meant] = Guard(meant, unit, self._rights, self._counters)
+                unit = guard
+            self.slots[unit_id] = unit
+
+    def remember(self, key: bytes, unit: Unit, pdu: bytes) -> None:
+        """As Units.remember; `unit` is the guard that let it pass."""
+        _remember(self.plans, key, unit.unit if isinstance(unit, Guard) else unit, pdu)
+
+
+def _remember(plans: dict[bytes, Plan], key: bytes, unit: Unit, pdu: bytes) -> None:
+    standing = unit.standing(pdu) if isinstance(unit, Bank) else None
+    if standing is None:
+        return
+    head, memory, start, stop = standing
+    if len(plans) >= MAX_PLANS:
+        plans.clear()
+    size = 1 + len(head) + stop - start
+    plans[key] = (b"\0\0" + size.to_bytes(2, "big") + key[4:5] + head, memory, start, stop)

@@ -47,6 +47,13 @@ _WRITES = {
     spec.WRITE_MULTIPLE_REGISTERS: Table.HOLDING,
     spec.MASK_WRITE_REGISTER: Table.HOLDING,
 }
+TABLE_BY_FUNCTION = {
+    **spec.TABLE_BY_READ_FUNCTION,
+    **_WRITES,
+    spec.READ_WRITE_MULTIPLE_REGISTERS: Table.HOLDING,
+    spec.READ_FIFO_QUEUE: Table.HOLDING,
+}
+"""The functions that are about addresses of a table."""
 _COUNTED = frozenset((spec.WRITE_MULTIPLE_COILS, spec.WRITE_MULTIPLE_REGISTERS))
 
 MAY_WRITE = bytes(code not in READS and code not in ASKS for code in range(256))

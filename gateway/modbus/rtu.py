@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.modbus import spec
+from gateway.modbus.pdu import answer_head, expected, fault
 
 MIN_SIZE: Final = 4
 """Bytes of the shortest frame: address, function code, CRC."""
@@ -37,6 +38,17 @@ def crc16(data: bytes) -> int:
     return crc
 
 
+def crc_ends(data: bytes) -> list[int]:
+    """The sizes, MIN_SIZE at least, at which what stands at the start ends in its own CRC."""
+    crc = 0xFFFF
+    ends = []
+    for size, byte in enumerate(data, 1):
+        crc = (crc >> 8) ^ _CRC[(crc ^ byte) & 0xFF]
+        if not crc and size >= MIN_SIZE:
+            ends.append(size)
+    return ends
+
+
 def pack(unit_id: int, pdu: bytes) -> bytes:
     """One frame, whole."""
     frame = bytes((unit_id,)) + pdu
@@ -58,7 +70,7 @@ def request_size(frame: bytes) -> int | None:
         if len(frame) < 3:
             return 0
         return 4 + 3 if frame[2] == spec.READ_DEVICE_IDENTIFICATION else None
-    return None
+    return _diagnostics_size(frame) if function == spec.DIAGNOSTICS else None
 
 
 def response_size(frame: bytes) -> int | None:
@@ -79,7 +91,14 @@ def response_size(frame: bytes) -> int | None:
         if len(frame) < 3:
             return 0
         return _identification_size(frame) if frame[2] == spec.READ_DEVICE_IDENTIFICATION else None
-    return None
+    return _diagnostics_size(frame) if function == spec.DIAGNOSTICS else None
+
+
+def _diagnostics_size(frame: bytes) -> int | None:
+    """Of either, to function 08: sub-function 00 carries as much as the client likes, all others one word."""
+    if len(frame) < 4:
+        return 0
+    return 5 + 3 if frame[2] or frame[3] else None
 
 
 def _identification_size(frame: bytes) -> int:
@@ -103,7 +122,7 @@ _REQUEST_SIZES = {
     spec.MASK_WRITE_REGISTER: 7,
     spec.READ_FIFO_QUEUE: 3,
 }
-"""PDU sizes. Not 08: sub-function 00 may carry any amount of data."""
+"""PDU sizes."""
 _REQUEST_COUNTS = {
     spec.WRITE_MULTIPLE_COILS: 5,
     spec.WRITE_MULTIPLE_REGISTERS: 5,
@@ -131,3 +150,114 @@ _RESPONSE_COUNTS = frozenset(
         spec.READ_WRITE_MULTIPLE_REGISTERS,
     )
 )
+
+
+class AnswerReceiver:
+    """Cuts the answer to one request at a time out of whatever a line brings, however it is split.
+
+    Noise may stand before the answer, so each byte may be its first; but nothing is an answer that does not begin as
+    one to this request must (function and byte count, or the echo), has not its length and not the right CRC. What
+    begins as one of the unit that was asked hides what stands behind its first byte until it is whole: data may look
+    like a frame, too.
+    """
+
+    __slots__ = ("_data", "_heads", "_is_noisy", "_request", "_unit_id", "came", "noise")
+
+    def __init__(self) -> None:
+        self.noise = 0
+        """Requests for which something came that is no answer, or has a wrong CRC."""
+        self.came = 0
+        """Bytes since the request."""
+        self._data = b""
+        self._unit_id = 0
+        self._request = b""
+        self._heads: tuple[bytes, bytes] = (b"", b"")
+        """What the PDU of an answer begins with, and that of an exception response."""
+        self._is_noisy = False
+
+    def expect(self, unit_id: int, pdu: bytes) -> None:
+        """The next answer is to this request; what came before is dropped."""
+        self.clear()
+        self.came = 0
+        self._is_noisy = False
+        self._unit_id, self._request = unit_id, pdu
+        self._heads = (answer_head(pdu), bytes((pdu[0] | spec.EXCEPTION_BIT,)))
+
+    def clear(self) -> None:
+        """Drop what came and was not taken."""
+        if self._data:
+            self._drop(len(self._data))
+
+    def feed(self, data: bytes) -> None:
+        """Bytes as they come; take what they make whole before the next are fed."""
+        self.came += len(data)
+        self._data += data
+        if self.came > MAX_NOISE:
+            self.clear()
+
+    def take(self) -> tuple[int, bytes] | None:
+        """Unit id and PDU of the next frame that may be the answer, also one of another unit; None: not yet."""
+        data, keep = self._data, len(self._data)
+        for start in range(len(data)):
+            size = self._size_at(start)
+            if size is None:
+                continue
+            stop = start + size
+            if stop > len(data):
+                keep = min(keep, start)
+                if data[start] == self._unit_id:
+                    break
+                continue
+            frame = data[start:stop]
+            if not crc16(frame) and fault(self._request, frame[1:-2]) is None:
+                self._drop(start)
+                self._data = data[stop:]
+                return frame[0], frame[1:-2]
+        self._drop(keep)
+        return None
+
+    def _drop(self, count: int) -> None:
+        if count:
+            self._data = self._data[count:]
+            self.noise += not self._is_noisy
+            self._is_noisy = True
+
+    def _size_at(self, start: int) -> int | None:
+        """Size of the answer that begins there, as far as is known; None: none does."""
+        data = self._data
+        for head in self._heads:
+            have = data[start + 1 : start + 1 + len(head)]
+            if head.startswith(have):
+                if len(have) < len(head):
+                    return len(head) + MIN_SIZE  # more than there is
+                break
+        else:
+            return None
+        frame = data[start:]
+        function = frame[1]
+        size = len(self._request) + 3 if function == spec.DIAGNOSTICS else response_size(frame)
+        if size is None or (not size and function == spec.ENCAPSULATED_INTERFACE):
+            # Nobody can say; or its count is one of all objects, not of those in this answer (V1.1b3 6.21, example).
+            return len(frame) if MIN_SIZE <= len(frame) <= MAX_SIZE and not crc16(frame) else MAX_SIZE
+        if size > MAX_SIZE:
+            return None
+        return size or len(frame) + 1
+
+
+MAX_NOISE: Final = 4096
+"""Bytes in which the answer to one request is looked for: a second of other people's traffic at 38400 baud."""
+
+
+def answer_size(request: bytes) -> int:
+    """Bytes of the longest frame that a good answer to this request may be."""
+    _, size = expected(request)
+    if size:
+        return size + 3
+    function = request[0]
+    if function in _RESPONSE_SIZES:
+        return _RESPONSE_SIZES[function] + 3
+    if function in (spec.DIAGNOSTICS, spec.WRITE_FILE_RECORD):
+        return len(request) + 3
+    if function == spec.READ_WRITE_MULTIPLE_REGISTERS and len(request) > 4:
+        return min(MAX_SIZE, 2 * request[4] + 5)
+    return MAX_SIZE

@@ -17,6 +17,10 @@ MAX_READ_BITS = 2000  # 6.1, 6.2
 MAX_WRITE_BITS = 1968  # 6.11
 ADDRESSES = 0x10000
 """Addresses in each table."""
+MAX_RECORDS = 10_000  # of a file, numbered from 0: 6.14, 6.15
+RECORD_REFERENCE = 6
+"""The only reference type of 6.14 and 6.15."""
+MAX_QUEUED = 31  # registers of a queue: 6.18
 
 # Function codes (V1.1b3 6)
 READ_COILS = 0x01
@@ -50,6 +54,7 @@ ILLEGAL_VALUE = 0x03
 SERVER_FAILURE = 0x04
 ACKNOWLEDGE = 0x05
 SERVER_BUSY = 0x06
+NEGATIVE_ACKNOWLEDGE = 0x07  # of old devices; V1.1b3 has it no more
 MEMORY_PARITY_ERROR = 0x08
 GATEWAY_PATH_UNAVAILABLE = 0x0A
 GATEWAY_TARGET_FAILED = 0x0B

@@ -129,10 +129,10 @@ def _tag_sink(
 def _clearer(bank: Bank, place: Placement) -> Callable[[], None]:
     table, first, count, bit = place.table, place.first, place.count, place.bit
     if bit is not None:
-        return lambda: bank.put_register_bit(table, first, bit, False)
+        return lambda: bank.clear_register_bit(table, first, bit)
     if table.is_bits:
         return lambda: bank.put_bits(table, first, count, bytes((count + 7) // 8))
-    return lambda: bank.put_registers(table, first, bytes(2 * count))
+    return lambda: bank.overwrite(table, first, bytes(2 * count))
 
 
 __all__ = ["JobKey", "Placement", "PlannedBlock", "job_keys", "make_group", "plan_device", "resolve_tag"]

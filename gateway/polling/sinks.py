@@ -93,7 +93,7 @@ class Stretch:
             if self.place.table.is_bits:
                 self.place.bank.put_bits(self.place.table, self.first, self.count, bytes(size))
             else:
-                self.place.bank.put_registers(self.place.table, self.first, bytes(size))
+                self.place.bank.overwrite(self.place.table, self.first, bytes(size))
         self.place.show()
 
     def refuse(self, code: int) -> None:

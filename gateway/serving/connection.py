@@ -19,6 +19,7 @@ from gateway.modbus import mbap, spec
 from gateway.serving.clients import Clients
 from gateway.serving.doors import Door
 from gateway.serving.lanes import Lane
+from gateway.serving.pace import Pace
 
 MAX_FRAMES_PER_TURN = 512
 """Requests of one client answered before others get their turn: about a millisecond, at most 130 KB of answers."""
@@ -50,6 +51,7 @@ class Connection(asyncio.Protocol):
         "_door",
         "_entry",
         "_eof",
+        "_half_s",
         "_lanes",
         "_out",
         "_paused",
@@ -57,6 +59,7 @@ class Connection(asyncio.Protocol):
         "_rest",
         "_transport",
         "last_s",
+        "pace",
         "peer",
         "waiting",
     )
@@ -67,12 +70,14 @@ class Connection(asyncio.Protocol):
         self._entry: Entry | None = None
         """What it may use; None until it is let in."""
         self._plans = _NO_PLANS
+        """What is looked up before anything else; nothing where each request must be counted first."""
         self._transport: asyncio.Transport | None = None
         self._rest = b""
         """Half a frame, or what was received and not served yet."""
+        self._half_s = 0.0
+        """When the frame began of which only a part is there, if that is what the rest is."""
         self._lanes: dict[int, Lane] = {}
-        """By the unit id that is meant."""
-        """By unit, and not by its id: ids that mean the same unit share their order."""
+        """By the unit id that is meant: ids that mean the same unit share their order."""
         self.waiting = 0
         """Requests without an answer, in all lanes."""
         self._out: list[bytes] = []
@@ -88,6 +93,7 @@ class Connection(asyncio.Protocol):
         self.last_s = 0.0
         """When it last sent something."""
         self.peer = "?"
+        self.pace: Pace | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -97,8 +103,16 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             self._transport = None
             return
+        self.admit(entry)
+
+    def admit(self, entry: Entry) -> None:
+        """It may use this from now on, at `pace`; what has begun goes on."""
         self._entry = entry
-        self._plans = entry.plans
+        self._plans = entry.plans if self.pace is None else _NO_PLANS
+
+    def half_since_s(self) -> float | None:
+        """When the request began of which only a part has come; None: there is none."""
+        return self._half_s if self._rest and not self._busy else None
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None:
@@ -137,10 +151,12 @@ class Connection(asyncio.Protocol):
         if entry is None:
             return
         slots, watched, counters = entry.slots, entry.watched, clients.counters
-        plans = _NO_PLANS if lanes else self._plans
+        plans = _NO_PLANS if lanes else entry.plans
+        pace = self.pace
+        most = MAX_FRAMES_PER_TURN if pace is None else min(MAX_FRAMES_PER_TURN, pace.share(self))
         answers: list[bytes] = []
         start, end, requests, broken, full = 0, len(data), 0, "", False
-        while requests < MAX_FRAMES_PER_TURN:
+        while requests < most:
             plan = plans.get(data[start + 2 : start + 12])
             if plan is not None:
                 prefix, memory, first, stop = plan
@@ -188,33 +204,44 @@ class Connection(asyncio.Protocol):
                     continue
                 answer = answer.answer
             if answer is None:
-                counters.silent += 1
+                counters.unanswered(counters.requests + requests)
             else:
                 answers.append(data[start : start + 2] + _tail(0, len(answer) + 1, unit_id) + answer)
                 function = answer[0]
                 if function >= _EXCEPTION:
-                    counters.exceptions += 1
+                    counters.refused(answer[1], counters.requests + requests)
                 elif function in _REGISTER_READS:
                     entry.remember(data[start + 2 : stop], unit, pdu)
             start = stop
         counters.requests += requests
+        if pace is not None:
+            pace.spend(requests)
         transport = self._transport
         if transport is None:
             return
         if answers:
             transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
-        self._rest = data[start:] if start < len(data) else b""
+        if start < end:
+            if requests or not self._rest:
+                self._half_s = self.last_s
+            self._rest = data[start:]
+        else:
+            self._rest = b""
         if broken:
-            counters.broken += 1
+            counters.unread()
             self._rest = b""
             clients.say("client %s: %s; closing the connection", self.peer, broken)
             self._stop_reading(transport)
-        elif full or requests >= MAX_FRAMES_PER_TURN:
+        elif full or requests >= most:
             self._busy = True
             if transport.is_reading():
                 transport.pause_reading()
                 counters.held += full
-            if not full and not self._paused:  # let the other clients have their turn before the rest of this one's
+            if full or self._paused:
+                return  # who ends that goes on
+            if pace is not None and most < MAX_FRAMES_PER_TURN:
+                pace.wait(self, self._go_on)
+            else:  # let the other clients have their turn before the rest of this one's
                 self._call_go_on()
 
     def _write(self, frames: list[bytes]) -> None:
@@ -269,9 +296,9 @@ class Connection(asyncio.Protocol):
         counters = self._clients.counters
         for frame in frames:
             if frame[7] >= _EXCEPTION:
-                counters.exceptions += 1
-        if answered != len(frames):
-            counters.silent += answered - len(frames)
+                counters.refused(frame[8])
+        for _ in range(answered - len(frames)):
+            counters.unanswered()
         self._out += frames
         if is_empty:
             self._lanes.pop(lane.key, None)

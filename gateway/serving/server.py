@@ -1,48 +1,101 @@
-"""The serving side as a whole: its listeners and their clients."""
+"""The serving side as a whole: its listeners and their clients. Which carrier is opened by whom stands here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 
+from gateway.config.model import Limits
+from gateway.errors import TlsError
 from gateway.front.gate import Gate
 from gateway.serving.clients import Clients
 from gateway.serving.connection import Connection
 from gateway.serving.doors import Door
-from gateway.serving.listeners import Listeners
+from gateway.serving.framed import Framed
+from gateway.serving.listeners import Accepting, Listeners
+from gateway.serving.serial import SerialDoor
+from gateway.serving.tls import TlsClients
+from gateway.serving.udp import UdpListener
 
 
 class Server:
     """All listeners of one gateway and all their clients."""
 
     def __init__(
-        self, gate: Gate, *, max_connections: int, idle_timeout_s: float, keepalive_s: float, backlog: int
+        self,
+        gate: Gate,
+        *,
+        max_connections: int,
+        idle_timeout_s: float,
+        keepalive_s: float,
+        backlog: int,
+        limits: Limits | None = None,
+        register: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`register()`: what serial lines tell as the diagnostic register of function 08."""
         self.gate = gate
+        self._register = register
         self._clients = Clients(
-            gate, max_connections=max_connections, idle_timeout_s=idle_timeout_s, keepalive_s=keepalive_s
+            gate,
+            max_connections=max_connections,
+            idle_timeout_s=idle_timeout_s,
+            keepalive_s=keepalive_s,
+            limits=limits,
         )
         self._backlog = backlog
-        self._listeners = Listeners(lambda door: Connection(self._clients, door))
+        self._tls = TlsClients(self._clients)
+        self._listeners = Listeners(
+            {"tcp": self._open_tcp, "tls": self._open_tls, "udp": self._open_udp, "serial": self._open_serial}
+        )
+
+    async def _open_tcp(self, door: Door, backlog: int) -> Accepting:
+        kind = Connection if door.url.framing == "mbap" else Framed
+        return await Accepting.open(lambda: kind(self._clients, door), door, backlog)
+
+    async def _open_tls(self, door: Door, backlog: int) -> Accepting:
+        return await Accepting.open(lambda: self._tls.protocol(door), door, backlog)
+
+    async def _open_udp(self, door: Door, _backlog: int) -> UdpListener:
+        return await UdpListener.open(self._clients, door)
+
+    async def _open_serial(self, door: Door, _backlog: int) -> SerialDoor:
+        return SerialDoor(self.gate, door, self._register)
 
     async def listen(self, doors: Iterable[Door]) -> None:
-        """Listen on these and no others; one that stays is not touched. ListenError: all is as it was."""
+        """Listen on these and no others; one that stays is not touched. ListenError, TlsError: all is as it was."""
+        doors = list(doors)
+        for door in doors:
+            if door.url.carrier == "tls" and door.certificates is None:
+                raise TlsError(
+                    f"{door.url} needs certificates: write `tls` with cert, key and ca into the plant's file"
+                )
         await self._listeners.listen(doors, self._backlog)
-        self._clients.check_idle()
+        self._clients.review()
 
-    def configure(self, *, max_connections: int, idle_timeout_s: float, keepalive_s: float, backlog: int) -> None:
-        """From now on these hold: for clients that come, for listeners that are opened, and for who is idle."""
-        self._clients.configure(max_connections=max_connections, idle_timeout_s=idle_timeout_s, keepalive_s=keepalive_s)
+    def configure(
+        self,
+        *,
+        max_connections: int,
+        idle_timeout_s: float,
+        keepalive_s: float,
+        backlog: int,
+        limits: Limits | None = None,
+    ) -> None:
+        """From now on these hold: for clients that come, for those that are there, for listeners that are opened."""
+        self._clients.configure(
+            max_connections=max_connections, idle_timeout_s=idle_timeout_s, keepalive_s=keepalive_s, limits=limits
+        )
         self._backlog = backlog
 
     def stop_accepting(self) -> None:
-        """Close the listeners; clients stay."""
-        self._listeners.close()
+        """Nobody new comes in; clients stay."""
+        self._listeners.stop()
 
     async def drained(self, deadline_s: float) -> None:
         """Take nothing more from any client; return when all answers still to come have left, or at the deadline."""
-        await self._clients.drained(deadline_s)
+        await asyncio.gather(self._clients.drained(deadline_s), self._listeners.drained(deadline_s))
 
     async def close(self) -> None:
         """Close the listeners and the clients."""
-        self.stop_accepting()
+        self._listeners.close()
         self._clients.close()

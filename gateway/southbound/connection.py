@@ -1,9 +1,10 @@
 """Keeping a link connected: dial, wait until the connection ends, dial again; which of several addresses, and when.
 
 Refused and lost connections are tried again after 250 ms, doubling to 1.5 s: the host is there, the device returns any
-moment. Hosts that do not answer double to 30 s. A connection counts as good once something was answered on it; one that
-was not, or could not be opened, makes the next address the next to try. With `prefer: first` the first address is tried
-beside a working later one every RETURN_S: it must answer a read before the link moves back, between two requests.
+moment; a serial port that is not there is looked for as often, since somebody is about to plug it in. Hosts that do not
+answer double to 30 s. A connection counts as good once something was answered on it; one that was not, or could not be
+opened, makes the next address the next to try. With `prefer: first` the first address is tried beside a working later
+one every RETURN_S: it must answer a read before the link moves back, between two requests.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.interfaces import Request
 from gateway.modbus import mbap, spec
 from gateway.modbus.pdu import fault
+from gateway.southbound.seams import NotTrusted, Seat
 
 if TYPE_CHECKING:
     from gateway.southbound.link import Link
@@ -58,6 +60,19 @@ class Keeper:
 
     async def run(self) -> None:
         """Until cancelled."""
+        try:
+            await self._keep()
+        finally:
+            for dial in self._dials:
+                if isinstance(dial, Seat):
+                    dial.leave()
+
+    @property
+    def has_others(self) -> bool:
+        """There is more than one address."""
+        return len(self._dials) > 1
+
+    async def _keep(self) -> None:
         failed_in_row = 0
         while True:
             most_s = await self._connect()
@@ -92,7 +107,7 @@ class Keeper:
             return MAX_RETRY_S
         except OSError as error:
             link.failed(error.strerror or str(error))
-            return MAX_RETRY_SILENT_S if _nobody_there(error) else MAX_RETRY_S
+            return MAX_RETRY_SILENT_S if _is_lasting(error) else MAX_RETRY_S
         except Exception:  # a bug here must not end the other links
             if link.trouble != _BUG:
                 log.exception("%s: bug in the gateway while connecting", link.name)
@@ -109,7 +124,7 @@ class Keeper:
         self._link_worked = link.worked
         if not link.redials:
             link.counters.losses += 1
-        return MAX_RETRY_S
+        return MAX_RETRY_SILENT_S if link.is_distrusted else MAX_RETRY_S
 
     async def _until_ended_or_first_is_back(self) -> None:
         """Wait for the end of the connection; move to the first address meanwhile when that answers."""
@@ -170,7 +185,8 @@ class Trial:
         try:
             await asyncio.sleep(self._link.settings.connect_delay_s)
             carrier.write(TRIAL_TID.to_bytes(2, "big") + request.tail)
-            async with asyncio.timeout(request.timeout_s):
+            wire_s = carrier.line.wire_s(request) if carrier.line is not None else 0.0
+            async with asyncio.timeout(request.timeout_s + wire_s):
                 good = await self._answered and not carrier.closed
         except TimeoutError:
             pass
@@ -186,17 +202,24 @@ class Trial:
             if request is not None and tid == TRIAL_TID and unit_id == request.unit_id:
                 self._tell(not pdu[0] & spec.EXCEPTION_BIT and fault(request.pdu, pdu) is None)
 
+    def noise(self, count: int) -> None:
+        """The trial's time-out tells."""
+
     def broken(self, why: str) -> None:
         self._tell(False)
 
     def lost(self, carrier: Any, error: Exception | None) -> None:
         self._tell(False)
 
+    def waits(self, why: str) -> None:
+        raise OSError(why)
+
     def _tell(self, answered: bool) -> None:
         if not self._answered.done():
             self._answered.set_result(answered)
 
 
-def _nobody_there(error: OSError) -> bool:
-    """The name or the host is unknown to the network: knocking every second or two would not help."""
-    return isinstance(error, socket.gaierror) or error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH)
+def _is_lasting(error: OSError) -> bool:
+    """The name or the host is unknown to the network, or a certificate is wrong: knocking every second or two would not
+    help."""
+    return isinstance(error, socket.gaierror | NotTrusted) or error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH)

@@ -12,6 +12,10 @@ time-out takes a new connection, without a word in the log: nothing more is sent
 for, what waits goes out on the new one. A late answer can then be nobody's. The field waits for three time-outs before
 it reconnects (rule 27); a connection in the same plant costs a millisecond.
 
+On a line (RTU, ASCII) answers have no transaction ids, and the late answer of a unit cannot be told from its next one.
+So after a time-out a line is listened to, for half the time-out that passed and as long as bytes still come, and what
+comes is dropped (protocol digest 3.3). A serial port stays open meanwhile: to open it anew would clean nothing.
+
 No socket here: a carrier sends bytes and hands over frames, a scheduler tells the time, so every timed rule is tested
 without waiting. No task per request either: callbacks, and one timer for all time-outs of the link. Who dials, and when
 again, is `connection`.
@@ -33,7 +37,7 @@ from gateway.modbus import mbap, spec
 from gateway.modbus.pdu import fault
 from gateway.southbound.connection import Keeper
 from gateway.southbound.queues import Queues
-from gateway.southbound.seams import Carrier, Counters, Dial, Settings, Watcher
+from gateway.southbound.seams import Carrier, Counters, Dial, Line, NotTrusted, Settings, Watcher
 from gateway.southbound.silence import STRIKES, Silences
 from gateway.southbound.troubles import Troubles
 
@@ -45,6 +49,13 @@ NOBODY_ASKED_S = 1.0
 """When those who could ask a silent unit had nothing to ask just now."""
 MIN_TIMER_S = 0.001
 """Timers of loops are no finer; a check that comes a moment too early is followed by another."""
+MIN_LISTEN_S = 0.05
+"""After a time-out on a line, and after the last byte that still came."""
+MAX_LISTEN_S = 0.5
+LISTEN_PART = 0.5
+"""Of the time-out that passed."""
+MAX_BABBLE_S = 2.0
+"""A line on which bytes never end is not waited for: the next request may wake its unit, or fail as well."""
 GIVEN_UP = "the gateway has given up the connection"
 """It stops, or its configuration has another."""
 MAX_TRACEBACKS = 10
@@ -65,6 +76,9 @@ class Link:
         "_held",
         "_in_flight",
         "_is_ready",
+        "_line",
+        "_listen_s",
+        "_listen_until_s",
         "_pending",
         "_probe_timer",
         "_quiet_timer",
@@ -81,6 +95,7 @@ class Link:
         "answers",
         "counters",
         "ended",
+        "is_distrusted",
         "keeper",
         "last_read",
         "name",
@@ -129,12 +144,20 @@ class Link:
         """The slowest answer of late."""
         self.last_read: Request | None = None
         """A read that was answered, for those who want to know whether another way works."""
+        self.is_distrusted = False
+        """The last connection ended because one of us does not trust the other."""
         self.ended = asyncio.Event()
         """The connection is no more."""
         self.keeper = Keeper(self, [dial] if callable(dial) else list(dial), prefer_first=prefer_first, jitter=jitter)
         self._scheduler = scheduler
         self._clock = clock
         self._carrier: Carrier | None = None
+        self._line: Line | None = None
+        """Of the carrier. What has one takes the slower way through `_pump`; a line is slower still."""
+        self._listen_s = 0.0
+        """How long the line is listened to after the time-out that was last."""
+        self._listen_until_s = 0.0
+        """Not longer than this, whatever comes; 0: it is not listened to."""
         self._waiting = Queues()
         self._pending: dict[int, Request] = {}
         self._tid = 0
@@ -166,7 +189,7 @@ class Link:
     def configure(self, settings: Settings) -> None:
         """Other settings from now on, while it runs."""
         self.settings = settings
-        self._in_flight = settings.in_flight
+        self._in_flight = settings.in_flight if self._line is None else 1
         self._delay_s = settings.delay_s
         self._review_ready()
 
@@ -221,6 +244,7 @@ class Link:
         self._has_silent = bool(self._silences.units)
         self._is_ready = (
             self._carrier is not None
+            and self._line is None
             and not self._held
             and not self._drains
             and not self._silences.units
@@ -235,6 +259,8 @@ class Link:
         waiting, pending, in_flight = self._waiting, self._pending, self._in_flight
         if not waiting.size or len(pending) >= in_flight or self._carrier is None or self._held or self._drains:
             return
+        if self._listen_until_s:
+            self._listen_on()
         if self._quiet_until_s and self._scheduler.time() < self._quiet_until_s:
             if self._quiet_timer is None:
                 self._quiet_timer = self._scheduler.call_at(self._quiet_until_s, self._quiet_is_over)
@@ -254,6 +280,8 @@ class Link:
             request.attempts += 1
             request.sent_s = clock_s
             timeout_s = self._wait_s(request) if self._has_silent else request.timeout_s
+            if self._line is not None:
+                timeout_s += self._line.wire_s(request)
             request.due_s = due_s = clock_s + timeout_s
             if due_s < first_due_s:
                 first_due_s = due_s
@@ -319,7 +347,7 @@ class Link:
                 self.counters.foreign += 1
                 continue
             took_s = now_s - request.sent_s
-            if took_s > request.timeout_s:
+            if took_s > request.timeout_s and took_s > self._most_s(request):
                 self.counters.late += 1
                 self._give_up(request)
                 continue
@@ -353,6 +381,14 @@ class Link:
                 self._redial()
         elif self._has_waiting:
             self._pump()
+
+    def noise(self, count: int) -> None:
+        """From a carrier of RTU or ASCII."""
+        self.counters.crc_errors += count
+
+    def _most_s(self, request: Request) -> float:
+        """How old an answer may be: the request's time-out, and on a serial line the time on the wire."""
+        return request.timeout_s + (0.0 if self._line is None else self._line.wire_s(request))
 
     def _alone_with_zero(self, tid: int) -> Request | None:
         """The one request that accepts an answer with transaction id 0 (in_flight is 1 then)."""
@@ -389,18 +425,41 @@ class Link:
             self._redial()
 
     def _redial(self) -> None:
-        """A new connection, because answers on this one cannot be trusted any more. Nothing is out."""
+        """A new connection, because answers on this one cannot be trusted any more. Nothing is out.
+
+        A line that stays is only listened to.
+        """
         carrier = self._carrier
         assert carrier is not None
+        if self._line is not None and self._line.stays:
+            self._drains = False
+            self._listen(self._scheduler.time())
+            self._pump()
+            return
         self.counters.redials += 1
         self.redials = True
         self._let_go()
         carrier.close()
         self.ended.set()
 
+    def _listen(self, now_s: float) -> None:
+        """After a time-out on a line: nothing is sent for now."""
+        self._quiet_until_s = max(self._quiet_until_s, now_s + self._listen_s)
+        self._listen_until_s = self._quiet_until_s + MAX_BABBLE_S
+        self._listen_s = 0.0
+
+    def _listen_on(self) -> None:
+        """Something waits: the line must have been quiet for a moment before it is sent."""
+        assert self._line is not None
+        now_s = self._scheduler.time()
+        quiet_s = min(self._line.heard_s + MIN_LISTEN_S, self._listen_until_s)
+        self._quiet_until_s = max(self._quiet_until_s, quiet_s)
+        if now_s >= self._quiet_until_s:
+            self._listen_until_s = 0.0
+
     def _let_go(self) -> None:
         """There is no connection now."""
-        self._carrier = None
+        self._carrier = self._line = None
         self._is_ready = self._drains = False
         self.worked = self._served
         for timer in (self._timer, self._quiet_timer, self._probe_timer):
@@ -414,10 +473,15 @@ class Link:
         del self._pending[request.tid]
         self._drains, self._is_ready = True, False
         self.counters.timeouts += 1
-        waited_s = min(self._clock() - request.sent_s, request.timeout_s)
+        waited_s = min(self._clock() - request.sent_s, self._most_s(request))
         came = self._carrier.unfinished if self._carrier is not None else 0
         why = f"no answer within {waited_s:.3g} s"
-        why += f", only {came} bytes of a frame that its header says is longer" if came else ""
+        if self._line is not None:
+            why += f", only {came} bytes that are no answer to it" if came else ""
+            self._line.forget()
+            self._listen_s = min(MAX_LISTEN_S, max(MIN_LISTEN_S, LISTEN_PART * request.timeout_s))
+        else:
+            why += f", only {came} bytes of a frame that its header says is longer" if came else ""
         self._strike(request, why)
         if (
             request.attempts <= request.retries
@@ -449,7 +513,7 @@ class Link:
         """The unit did not answer this request."""
         unit_id, now_s = request.unit_id, self._scheduler.time()
         self._is_ready, self._has_silent = False, True
-        self._silences.probe_over(request, now_s, self._clock() - request.sent_s)
+        self._silences.probe_over(request, now_s, self._clock() - request.sent_s + self._listen_s)
         if self._silences.strike(unit_id, now_s):
             self.counters.demotions += 1
             log.warning(
@@ -525,10 +589,16 @@ class Link:
         """The carrier is open: requests may come."""
         now_s = self._scheduler.time()
         self._carrier = carrier
+        self._line = carrier.line
+        self._in_flight = self.settings.in_flight if self._line is None else 1
         self._held = self._drains = self._served = False
         self._quiet_until_s = now_s + self.settings.connect_delay_s
+        self._listen_until_s = 0.0
+        if self._line is not None:
+            self._listen(now_s)  # on what time-out was on the connection before
         self.counters.connects += 1
         self.up = True
+        self.is_distrusted = False
         self.ended.clear()
         log.debug("%s: connected", self.name)
         redialled, self.redials = self.redials, False
@@ -580,9 +650,20 @@ class Link:
 
     def lost(self, carrier: Carrier, error: Exception | None) -> None:
         """The carrier was closed from outside. Many a device does that to an idle connection: no news."""
-        if carrier is self._carrier:
+        if carrier is not self._carrier:
+            return
+        self.is_distrusted = isinstance(error, NotTrusted)
+        if self.is_distrusted:
+            self._down(str(error))
+        else:
             why = "the device closed the connection" + (f": {error}" if error is not None else "")
             self._down(why, quiet=not self._pending and not self._waiting.size)
+
+    def waits(self, why: str) -> None:
+        """The device is to dial in. Not waited for when there is another address to try."""
+        if self.keeper.has_others:
+            raise OSError(why)
+        self.failed(why)
 
     def failed(self, why: str, *, quiet: bool = False) -> None:
         """Not connected. One line for each kind of reason (what stands before a colon), at most."""
@@ -627,7 +708,7 @@ class Link:
             "up": self.up,
             "trouble": "" if self.works else self.trouble,
             "since_s": None if self._troubles.since_s is None else round(now_s - self._troubles.since_s, 1),
-            "in_flight": self.settings.in_flight,
+            "in_flight": self._in_flight,
             "queued": self._waiting.size,
             "counters": self.totals(),
             "demoted": [

@@ -1,11 +1,12 @@
-"""What a link and those around it know of each other: carriers, settings, counters, watchers."""
+"""What a link and those around it know of each other: carriers, lines, settings, counters, watchers."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from gateway.interfaces import Request
 from gateway.modbus import mbap
 
 
@@ -14,6 +15,11 @@ class Carrier(Protocol):
 
     owner: Owner
     """Who is told of frames and of the end."""
+
+    @property
+    def line(self) -> Line | None:
+        """None: answers carry transaction ids, a late one is known by its own."""
+        ...
 
     @property
     def closed(self) -> bool: ...
@@ -26,16 +32,54 @@ class Carrier(Protocol):
     def close(self) -> None: ...
 
 
+class Line(Protocol):
+    """What a link must know of a way without transaction ids (RTU, ASCII): one request is out at a time."""
+
+    stays: bool
+    """After a time-out it is only listened to (a serial port). False: it is opened anew, and then listened to."""
+    heard_s: float
+    """When the last byte came, on the loop's clock."""
+
+    def wire_s(self, request: Request) -> float:
+        """How long request and answer are on the wire; for a broadcast, until the units are done with it."""
+        ...
+
+    def forget(self) -> None:
+        """What was asked is given up: what comes from now on is nobody's."""
+        ...
+
+
 class Owner(Protocol):
     """What a carrier calls."""
 
     def received(self, frames: Iterable[mbap.Frame]) -> None: ...
+    def noise(self, count: int) -> None:
+        """So many times something came that is no frame, or has the wrong checksum; it was dropped."""
+        ...
+
     def broken(self, why: str) -> None: ...
     def lost(self, carrier: Carrier, error: Exception | None) -> None: ...
+    def waits(self, why: str) -> None:
+        """From within a dial: the other side is to come by itself and is not there; that may take for ever. OSError:
+        do not wait for it."""
+        ...
 
 
 Dial = Callable[[Any], Awaitable[Carrier]]
 """Opens a carrier for its owner (an Owner); OSError when it cannot."""
+
+
+@runtime_checkable
+class Seat(Protocol):
+    """A dial that keeps something open between two attempts (a listener)."""
+
+    def leave(self) -> None:
+        """Its link dials no more."""
+        ...
+
+
+class NotTrusted(OSError):
+    """The other side is there, and one of us does not trust the other: to try again soon changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +96,7 @@ class Counters:
 
     __slots__ = (
         "connects",
+        "crc_errors",
         "demotions",
         "dropped",
         "faults",
@@ -70,6 +115,8 @@ class Counters:
         self.foreign = 0
         """Answers with another unit id than asked: dropped."""
         self.malformed = 0
+        self.crc_errors = 0
+        """Frames of RTU and ASCII with a wrong checksum, and noise: dropped."""
         self.connects = 0
         self.losses = 0
         self.redials = 0

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, cast
 
 from gateway.keepalive import set_keepalive
 from gateway.modbus import mbap
-from gateway.southbound.seams import Owner
+from gateway.southbound.framed import FramedCarrier
+from gateway.southbound.seams import Carrier, Dial, Owner
 
 CONNECT_TIMEOUT_S = 5.0
 """For name and handshake; a host in the same plant answers in milliseconds (protocol digest 2.5)."""
@@ -23,6 +24,7 @@ class TcpCarrier(asyncio.Protocol):
     """One connection of a link."""
 
     __slots__ = ("_batch", "_parts", "_receiver", "_transport", "owner")
+    line = None
 
     def __init__(self, owner: Owner, *, batch: bool = False) -> None:
         """`batch`: what is written in one turn of the loop leaves in one segment (a system call less for each)."""
@@ -78,7 +80,7 @@ class TcpCarrier(asyncio.Protocol):
             self._transport.abort()
 
 
-class _Resolver:
+class Resolver:
     """Looks one name up anew for each connection, but never twice at once: a look-up cannot be cancelled, and those
     of a name server that does not answer would pile up until no other name is resolved either."""
 
@@ -117,13 +119,24 @@ def _is_ip_address(host: str) -> bool:
 
 
 def tcp_dialler(
-    address: Callable[[], tuple[str, int]], source: str | None, keepalive_s: float, *, batch: bool = False
-) -> Callable[[Owner], Awaitable[TcpCarrier]]:
-    """What a link, or a trial beside it, dials with. `address()` is asked at each attempt; `batch` as TcpCarrier's."""
+    address: Callable[[], tuple[str, int]],
+    source: str | None,
+    keepalive_s: float,
+    *,
+    batch: bool = False,
+    make: Callable[[Owner], TcpCarrier | FramedCarrier] | None = None,
+) -> Dial:
+    """What a link, or a trial beside it, dials with. `address()` is asked at each attempt.
 
-    resolver = _Resolver()
+    `make(owner)`: the carrier, where it is not MBAP; `batch` as TcpCarrier's.
+    """
 
-    async def dial(owner: Owner) -> TcpCarrier:
+    resolver = Resolver()
+
+    def carrier_of(owner: Owner) -> TcpCarrier | FramedCarrier:
+        return TcpCarrier(owner, batch=batch) if make is None else make(owner)
+
+    async def dial(owner: Owner) -> Carrier:
         host, port = address()
         loop = asyncio.get_running_loop()
         local = (source, 0) if source else None
@@ -132,7 +145,7 @@ def tcp_dialler(
             for found in await resolver.addresses(host, port):
                 try:
                     transport, carrier = await loop.create_connection(
-                        lambda: TcpCarrier(owner, batch=batch), found, port, local_addr=local
+                        lambda: carrier_of(owner), found, port, local_addr=local
                     )
                     break
                 except OSError as error:

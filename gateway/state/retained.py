@@ -1,47 +1,35 @@
 """Registers that survive a restart: those of units with `retain: true` that are our own and that a client wrote.
 
-A change is on the disk at once when the second before was quiet, else with the next snapshot, one second after the last
-began: a power cut costs at most a second and the time that the disk takes. A unit is copied in one go, so a snapshot is
-one moment of it; the disk is waited for in the room's thread, one file at a time. What equals the last snapshot is not
-written: clients that repeat their set-points wear out no flash.
-
 Mapped registers come from their devices, read-only ones and those that nobody wrote from `initial`; none is kept, or an
 `initial` that was edited would never count, and a push would send what nobody gave. The payload is rows of table, first
 address, count (">BHI") and the bytes of the wire: the copy on the loop is a few slices, and a row can be read whatever
-the unit is declared as by then.
+the unit is declared as by then. When they are written is the keeper's business.
 """
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
-import math
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from gateway.bank import Bank
-from gateway.interfaces import Scheduler, Timer
+from gateway.interfaces import Scheduler
 from gateway.modbus import spec
 from gateway.modbus.spec import Table
+from gateway.state.keeper import CLOSE_S, Keeper, Words
 from gateway.state.snapshots import SnapshotFile
-from gateway.state.worker import DiskThread, Worker
+from gateway.state.worker import Worker
 
 log = logging.getLogger(__name__)
-
-EVERY_S = 1.0
-"""From the begin of one snapshot to the next of the same unit, at least; after a failure, too."""
-HANGS_S = 10.0
-"""A disk that takes longer for one file is worth a line."""
-CLOSE_S = 2.0
-"""How long the end waits for the disk; the whole end must come within 5 s (README)."""
 
 Part = tuple[Table, int, int]
 """Table, first address, count."""
 Given = Callable[[int, Table, int, int], Iterable[tuple[int, int]]]
 """Unit id, table, first, stop; the (first, stop) parts of it that clients wrote, in order."""
 
+_WORDS = Words("retained registers", "unit")
 _KEPT_TABLES = (Table.COILS, Table.HOLDING)
 """Clients cannot write the others."""
 _ROW = struct.Struct(">BHI")
@@ -50,26 +38,26 @@ _ROW = struct.Struct(">BHI")
 class _Kept:
     """One unit and its file."""
 
-    __slots__ = ("bank", "file", "parts", "saved", "taken")
+    __slots__ = ("_given", "bank", "file", "parts", "saved", "taken")
 
-    def __init__(self, file: SnapshotFile) -> None:
+    def __init__(self, file: SnapshotFile, given: Callable[[Table, int, int], Iterable[tuple[int, int]]]) -> None:
         self.file = file
+        self._given = given
         self.bank: Bank | None = None
         """None: the unit has left; what was taken last is still to be written, or is."""
         self.parts: list[Part] = []
         self.taken: bytes | None = None
         """The last copy, on its way to the disk or there."""
         self.saved: bytes | None = None
-        """What the file has; None: not known, or to be written anew."""
 
     def watch(self, bank: Bank) -> None:
         self.bank = bank
         self.parts = list(_parts(bank))
 
-    def take(self, given: Callable[[Table, int, int], Iterable[tuple[int, int]]]) -> bytes:
-        """Copy the registers that were `given` a value."""
+    def take(self) -> bytes:
+        """Copy the registers that were given a value."""
         if self.bank is not None:
-            self.taken = _encode(self.bank, self.parts, given)
+            self.taken = _encode(self.bank, self.parts, self._given)
         assert self.taken is not None  # a unit that leaves dirty is copied
         return self.taken
 
@@ -79,26 +67,9 @@ class Retained:
 
     def __init__(self, directory: Path, scheduler: Scheduler, given: Given, worker: Worker | None = None) -> None:
         """Opens nothing. `directory` must be ours alone (StateDirectory); `given` is asked when a unit is copied."""
-        self._directory = directory
-        self._scheduler = scheduler
         self._given = given
-        self._worker = worker or DiskThread()
+        self._keeper = Keeper[int](directory, scheduler, _WORDS, worker)
         self._units: dict[int, _Kept] = {}
-        self._dirty: set[int] = set()
-        self._is_quiet = True
-        """No round is armed or under way: the next change arms one."""
-        self._timer: Timer | None = None
-        self._due_s = -math.inf
-        """When the next round may begin."""
-        self._round: list[int] = []
-        """Units of this round that are still to be copied."""
-        self._writing: int | None = None
-        """The unit that the thread works on."""
-        self._watch: Timer | None = None
-        self._failing: dict[int, str] = {}
-        """Units that could not be written, and why."""
-        self._closing: asyncio.Event | None = None
-        """Set at the end of each round, once we close."""
 
     # -- start and reload ---------------------------------------------------------------------------------------
 
@@ -125,7 +96,7 @@ class Retained:
         if payload is not None and not problems:
             kept.saved = payload
         elif payload is not None:  # one whole file is left: let there be two again, with the next round
-            self._dirty.add(unit_id)
+            self._keeper.renew(unit_id)
         return _put(bank, kept.parts, rows)
 
     def follow(self, unit_id: int, bank: Bank) -> None:
@@ -138,134 +109,31 @@ class Retained:
         kept = self._units.get(unit_id)
         if kept is None:
             return
-        if unit_id in self._dirty or unit_id in self._round:
-            self._take(unit_id, kept)
+        if self._keeper.is_waiting(unit_id):
+            kept.take()
         kept.bank = None
 
     def _kept(self, unit_id: int) -> _Kept:
         if unit_id not in self._units:
-            self._units[unit_id] = _Kept(SnapshotFile(self._directory / f"retained-{unit_id}.bin"))
+            file = SnapshotFile(self._keeper.directory / f"retained-{unit_id}.bin")
+            kept = _Kept(file, functools.partial(self._given, unit_id))
+            self._units[unit_id] = self._keeper.kept[unit_id] = kept
         return self._units[unit_id]
 
     # -- while running ------------------------------------------------------------------------------------------
 
     def changed(self, unit_id: int) -> None:
         """A client has written own registers of this unit. Cheap: called at every write."""
-        self._dirty.add(unit_id)
-        if self._is_quiet:
-            self._is_quiet = False
-            self._arm()
+        self._keeper.changed(unit_id)
 
-    def _arm(self) -> None:
-        self._timer = self._scheduler.call_at(max(self._scheduler.time(), self._due_s), self._begin)
-
-    def _begin(self) -> None:
-        """A round: every unit that has changed, one after the other."""
-        self._timer = None
-        self._due_s = self._scheduler.time() + EVERY_S
-        self._round = sorted(self._dirty)
-        self._dirty.clear()
-        self._next()
-
-    def _next(self) -> None:
-        while self._round:
-            unit_id = self._round.pop()
-            kept = self._units.get(unit_id)
-            if kept is None:
-                continue
-            payload = self._take(unit_id, kept)
-            if payload != kept.saved:
-                self._write(unit_id, kept, payload)
-                return
-        self._end()
-
-    def _take(self, unit_id: int, kept: _Kept) -> bytes:
-        return kept.take(functools.partial(self._given, unit_id))
-
-    def _write(self, unit_id: int, kept: _Kept, payload: bytes) -> None:
-        def done(error: Exception | None) -> None:
-            kept.saved = payload if error is None else None  # a name may have changed before it failed
-            self._written(unit_id, error)
-
-        self._writing = unit_id
-        self._watch = self._scheduler.call_at(self._scheduler.time() + HANGS_S, self._hangs)
-        self._worker.submit(functools.partial(kept.file.write, payload), done)
-
-    def _written(self, unit_id: int, error: Exception | None) -> None:
-        self._writing = None
-        if self._watch is not None:
-            self._watch.cancel()
-        if error is not None:
-            self._dirty.add(unit_id)
-            self._trouble(unit_id, error)
-        elif self._failing.pop(unit_id, None) is not None and not self._failing:
-            log.info("retained registers are written again")
-        self._next()
-
-    def _end(self) -> None:
-        if self._closing is not None:
-            self._closing.set()
-        elif self._dirty:
-            self._arm()
-        else:
-            self._is_quiet = True
-
-    def _hangs(self) -> None:
-        if self._writing is not None:
-            self._trouble(self._writing, TimeoutError(f"the disk has not answered for {HANGS_S:g} s"))
-
-    def _trouble(self, unit_id: int, error: Exception) -> None:
-        """One line for all units that fail for the same reason; `close` says what was lost at the end."""
-        reason = _reason(error)
-        if reason not in self._failing.values() and self._closing is None:
-            log.warning(
-                "retained registers of unit %d cannot be written to %s: %s: they are tried again every second, until "
-                "then a restart brings back older values",
-                unit_id,
-                self._directory,
-                reason,
-                exc_info=None if isinstance(error, OSError) else error,  # else our bug
-            )
-        self._failing[unit_id] = reason
-
-    # -- stop ---------------------------------------------------------------------------------------------------
+    @property
+    def is_failing(self) -> bool:
+        """Something could not be written, and was not since."""
+        return self._keeper.is_failing
 
     async def close(self, deadline_s: float = CLOSE_S) -> None:
-        """Write what has changed, each unit once, and end. What the disk did not take by then is told and lost."""
-        is_under_way = not self._is_quiet and self._timer is None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._is_quiet = False  # no more rounds but ours
-        ended = self._closing = asyncio.Event()
-        try:
-            async with asyncio.timeout(deadline_s):
-                if is_under_way:
-                    await ended.wait()
-                    ended.clear()
-                self._begin()
-                await ended.wait()
-        except TimeoutError:
-            if self._writing is not None:
-                self._failing[self._writing] = f"the disk did not answer within {deadline_s:g} s"
-        finally:
-            self._worker.stop()
-            if self._watch is not None:
-                self._watch.cancel()
-            self._tell_what_is_lost()
-
-    def _tell_what_is_lost(self) -> None:
-        lost = {*self._dirty, *self._round} & self._units.keys()
-        if self._writing is not None:
-            lost.add(self._writing)
-        if lost:
-            reasons = dict.fromkeys(self._failing.values()) or ["there was no time"]
-            log.error(
-                "retained registers of unit %s were not written to %s: %s: the next start brings back older values",
-                ", ".join(str(unit_id) for unit_id in sorted(lost)),
-                self._directory,
-                "; ".join(reasons),
-            )
+        """As Keeper's."""
+        await self._keeper.close(deadline_s)
 
 
 _Row = tuple[Table, int, int, bytes]
@@ -347,8 +215,3 @@ def _put(bank: Bank, parts: list[Part], rows: list[_Row]) -> list[Part]:
                 bank.put_registers(table, begin, data[2 * (begin - first) : 2 * (end - first)])
             placed.append((table, begin, end - begin))
     return placed
-
-
-def _reason(error: Exception) -> str:
-    """Without the file's name: the same for all units."""
-    return (error.strerror or str(error)) if isinstance(error, OSError) else f"a bug: {error!r}"

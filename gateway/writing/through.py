@@ -415,6 +415,7 @@ class Through:
         def done(answer: bytes | None, error: LinkError | None) -> None:
             if answer is None:
                 assert error is not None
+                later.error = error
                 later.settle(exception_response(request, exception_code(error)))
             elif answer[0] & spec.EXCEPTION_BIT:
                 later.settle(exception_response(request, answer[1]))

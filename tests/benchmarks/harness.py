@@ -100,16 +100,16 @@ def temporary_directory() -> Iterator[Path]:
         yield Path(name)
 
 
-def compile_c(name: str, into: Path, *libraries: str) -> Path:
-    """`name`.c of this directory as a program in `into`. Raises CannotRun without gcc or a library."""
+def compile_c(name: str, into: Path, *libraries: str, folder: Path = HERE, flags: Sequence[str] = ()) -> Path:
+    """`name`.c of `folder` as a program in `into`. Raises CannotRun without gcc or a library."""
     program = into / name
-    command = ["gcc", "-O2", "-Wall", "-Wextra", "-o", str(program), str(HERE / f"{name}.c")]
+    command = ["gcc", "-O2", "-Wall", "-Wextra", *flags, "-o", str(program), str(folder / f"{name}.c")]
     try:
         for library in libraries:
-            flags = subprocess.run(["pkg-config", "--cflags", "--libs", library], capture_output=True, text=True)
-            if flags.returncode != 0:
+            found = subprocess.run(["pkg-config", "--cflags", "--libs", library], capture_output=True, text=True)
+            if found.returncode != 0:
                 raise CannotRun(f"{library} is not installed for developers (Debian: apt install {library}-dev)")
-            command += flags.stdout.split()
+            command += found.stdout.split()
         built = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError as missing:
         raise CannotRun(f"{missing.filename} is not installed (Debian: apt install gcc pkg-config)") from None

@@ -18,6 +18,11 @@ server: {listen: "tcp://127.0.0.1:0"}
 units:
   1: {coils: 0..9999, discrete: 0..9999, holding: 0..9999, input: 0..9999}
   2: {coils: 0..65535, discrete: 0..65535, holding: 0..65535, input: 0..65535}
+  3:
+    holding: 0..99
+    files: {4: {records: 10}, 5: {records: 10, read_only: true}, 9: {}}
+    fifo: {"holding:10": {size: 4}, "holding:20": {size: 4}, "holding:30": {}}
+    initial: {"holding:10": 4, "holding:20": 5, "holding:30": 32}
 """
 
 OK = 0
@@ -25,6 +30,8 @@ FUNCTION, ADDRESS, VALUE = 1, 2, 3
 
 WHOLE = 2
 """The unit that has every address."""
+KEPT = 3
+"""The unit that has files and queues."""
 
 
 class Case(NamedTuple):
@@ -175,16 +182,21 @@ CASES = [
     case("08/0: three bytes are a bad value", "08 0000 CAFE00", VALUE),
     case("08/0: two bytes are allowed", "08 0000 0000", OK),
     case("08/0: 250 bytes are allowed", f"08 0000 {zeros(250)}", OK),
-    case("08/1: restart is refused", "08 0001 0000", FUNCTION),
-    case("08/1: restart with clearing is refused", "08 0001 FF00", FUNCTION),
-    case("08/1: a bad sub-function with bad data is a bad function", "08 0001 1234", FUNCTION),
-    case("08/2: the diagnostic register is refused", "08 0002 0000", FUNCTION),
-    case("08/3: the ASCII delimiter is refused", "08 0003 0D00", FUNCTION),
-    case("08/4: listen only is refused", "08 0004 0000", FUNCTION),
+    case("08/1: restart is allowed", "08 0001 0000", OK),
+    case("08/1: restart with clearing is allowed", "08 0001 FF00", OK),
+    case("08/1: restart with other data is a bad value", "08 0001 1234", VALUE),
+    case("08/1: restart without data is a bad value", "08 0001", VALUE),
+    case("08/2: the diagnostic register is read", "08 0002 0000", OK),
+    case("08/2: data that is not 0000 is bad", "08 0002 0001", VALUE),
+    case("08/3: the ASCII delimiter is refused over a network", "08 0003 0D00", FUNCTION),
+    case("08/3: bad data for a bad sub-function is a bad function", "08 0003 0D0D", FUNCTION),
+    case("08/4: listen only is refused over a network", "08 0004 0000", FUNCTION),
     case("08/5: a reserved sub-function is refused", "08 0005 0000", FUNCTION),
     case("08/9: a reserved sub-function is refused", "08 0009 0000", FUNCTION),
     case("08/13: a reserved sub-function is refused", "08 0013 0000", FUNCTION),
-    case("08/14: clearing the overrun counter is refused", "08 0014 0000", FUNCTION),
+    case("08/14: clearing the overrun counter is allowed", "08 0014 0000", OK),
+    case("08/14: data that is not 0000 is bad", "08 0014 0001", VALUE),
+    case("08/15: a reserved sub-function is refused", "08 0015 0000", FUNCTION),
     case("08/FFFF: a reserved sub-function is refused", "08 FFFF 0000", FUNCTION),
     case("08/0A: data other than 0000 is a bad value", "08 000A 0001", VALUE),
     case("08/0A: no data is a bad value", "08 000A", VALUE),
@@ -206,9 +218,75 @@ CASES = [
     case("43/14: a bad read code for an unknown object is a bad value", "2B 0E 05 7F", VALUE),
     case("43/14: an unknown object read alone is a bad address", "2B 0E 04 7F", ADDRESS),
     case("43/14: a stream from an unknown object starts over", "2B 0E 01 7F", OK),
+    # 7, 11, 12
+    *(case(f"{function}: data is a bad value", f"{function} 00", VALUE) for function in ("07", "0B", "0C")),
+    *(case(f"{function}: nothing but the function is allowed", function, OK) for function in ("07", "0B", "0C")),
+    # 20
+    case("20: a unit without files does not have the function", "14 07 06 0004 0000 0001", FUNCTION),
+    case("20: no byte count is too short", "14", VALUE, KEPT),
+    case("20: byte count 0 is a bad value", "14 00", VALUE, KEPT),
+    case("20: byte count 6 is a bad value", "14 06 06 0004 0000 00", VALUE, KEPT),
+    case("20: byte count 8 is a bad value", "14 08 06 0004 0000 0001 00", VALUE, KEPT),
+    case("20: 7 bytes and one more are a bad value", "14 07 06 0004 0000 0001 00", VALUE, KEPT),
+    case("20: 14 bytes of which 7 are there are a bad value", "14 0E 06 0004 0000 0001", VALUE, KEPT),
+    case("20: a bad reference type in a bad structure is a bad value", "14 08 05 0004 0000 0001 00", VALUE, KEPT),
+    case("20: reference type 5 is a bad address", "14 07 05 0004 0000 0001", ADDRESS, KEPT),
+    case("20: file 0 is a bad address", "14 07 06 0000 0000 0001", ADDRESS, KEPT),
+    case("20: a file that is not there is a bad address", "14 07 06 0003 0000 0001", ADDRESS, KEPT),
+    case("20: the last record is there", "14 07 06 0004 0009 0001", OK, KEPT),
+    case("20: the first record behind is not", "14 07 06 0004 000A 0001", ADDRESS, KEPT),
+    case("20: records that end one behind are a bad address", "14 07 06 0004 0009 0002", ADDRESS, KEPT),
+    case("20: record 9999 of a whole file is there", "14 07 06 0009 270F 0001", OK, KEPT),
+    case("20: record 10000 is not", "14 07 06 0009 2710 0001", ADDRESS, KEPT),
+    case("20: records do not end behind 9999", "14 07 06 0009 270F 0002", ADDRESS, KEPT),
+    case("20: records do not wrap", "14 07 06 0009 FFFF 0002", ADDRESS, KEPT),
+    case("20: no records are a bad value", "14 07 06 0004 0000 0000", VALUE, KEPT),
+    case("20: no records of a bad file are a bad value", "14 07 06 0003 0000 0000", VALUE, KEPT),
+    case("20: 124 records fit an answer", "14 07 06 0009 0000 007C", OK, KEPT),
+    case("20: 125 records do not, and are a bad value", "14 07 06 0009 0000 007D", VALUE, KEPT),
+    case("20: 125 records of a bad file are a bad value", "14 07 06 0003 0000 007D", VALUE, KEPT),
+    case("20: FFFF records are a bad value", "14 07 06 0009 0000 FFFF", VALUE, KEPT),
+    case("20: 35 parts are allowed", f"14 F5 {'06 0004 0000 0001' * 35}", OK, KEPT),
+    case("20: two parts with 122 records fit", "14 0E 06 0009 0000 0079 06 0004 0000 0001", OK, KEPT),
+    case("20: two parts with 125 records do not", "14 0E 06 0009 0000 007C 06 0004 0000 0001", VALUE, KEPT),
+    case("20: one bad part is enough", "14 0E 06 0004 0000 0001 06 0004 000A 0001", ADDRESS, KEPT),
+    case("20: a file that is read only can be read", "14 07 06 0005 0000 0001", OK, KEPT),
+    # 21
+    case("21: a unit without files does not have the function", "15 09 06 0004 0000 0001 0000", FUNCTION),
+    case("21: no byte count is too short", "15", VALUE, KEPT),
+    case("21: byte count 7 is a bad value", "15 07 06 0004 0000 0000", VALUE, KEPT),
+    case("21: byte count 8 is a bad value", "15 08 06 0004 0000 0001 00", VALUE, KEPT),
+    case("21: more bytes than counted are a bad value", "15 09 06 0004 0000 0001 0000 00", VALUE, KEPT),
+    case("21: fewer bytes than counted are a bad value", "15 0B 06 0004 0000 0002 0000", VALUE, KEPT),
+    case("21: fewer registers than said are a bad value", "15 0B 06 0004 0000 0003 0000 0000", VALUE, KEPT),
+    case("21: more registers than said are a bad value", "15 0B 06 0004 0000 0001 0000 0000", VALUE, KEPT),
+    case("21: half a second part is a bad value", "15 0C 06 0004 0000 0001 0000 06 0004", VALUE, KEPT),
+    case("21: a part without registers is a bad value", "15 10 06 0004 0000 0001 0000 06 0004 0001 0000", VALUE, KEPT),
+    case(
+        "21: a bad reference type in a bad structure is a bad value", "15 0B 05 0004 0000 0003 0000 0000", VALUE, KEPT
+    ),
+    case("21: reference type 7 is a bad address", "15 09 07 0004 0000 0001 0000", ADDRESS, KEPT),
+    case("21: file 0 is a bad address", "15 09 06 0000 0000 0001 0000", ADDRESS, KEPT),
+    case("21: a file that is not there is a bad address", "15 09 06 0003 0000 0001 0000", ADDRESS, KEPT),
+    case("21: a file that is read only is a bad address", "15 09 06 0005 0000 0001 0000", ADDRESS, KEPT),
+    case("21: the last record is there", "15 09 06 0004 0009 0001 0000", OK, KEPT),
+    case("21: the first record behind is not", "15 09 06 0004 000A 0001 0000", ADDRESS, KEPT),
+    case("21: records that end one behind are a bad address", "15 0B 06 0004 0009 0002 0000 0000", ADDRESS, KEPT),
+    case("21: 122 records are allowed", f"15 FB 06 0009 0000 007A {zeros(244)}", OK, KEPT),
+    # 24
+    case("24: a unit without queues does not have the function", "18 000A", FUNCTION),
+    case("24: no address is too short", "18", VALUE, KEPT),
+    case("24: half an address is too short", "18 00", VALUE, KEPT),
+    case("24: a byte too many", "18 000A 00", VALUE, KEPT),
+    case("24: a register without a queue is a bad address", "18 000B", ADDRESS, KEPT),
+    case("24: a register that is not there is a bad address", "18 4000", ADDRESS, KEPT),
+    case("24: a full queue is read", "18 000A", OK, KEPT),
+    case("24: a count beyond the queue is a bad value", "18 0014", VALUE, KEPT),
+    case("24: a count of 32 is a bad value", "18 001E", VALUE, KEPT),
 ]
 
-SERVED = {1, 2, 3, 4, 5, 6, 8, 15, 16, 17, 22, 23, 43}
+SERVED = {1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 15, 16, 17, 22, 23, 43}
+"""By a unit without files and queues."""
 
 
 def sentence(case: Case) -> str:
@@ -222,7 +300,7 @@ def test_the_request_gets_the_code_of_the_first_check_it_fails(ask: Ask, case: C
     function = case.request[0]
     if case.code == OK:
         assert answer[0] == function, f"refused with {answer.hex(' ')}"
-        assert len(answer) > 2 or function == 1 or function == 2
+        assert len(answer) > 2 or function in (1, 2, 7)
     else:
         assert answer.hex(" ") == bytes((function | 0x80, case.code)).hex(" ")
 

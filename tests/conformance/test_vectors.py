@@ -38,6 +38,8 @@ def test_the_frame_on_the_wire_is_exactly_header_and_answer(port: int, vector: V
     request, response = vectors.pdus(vector)
     expected = adu(0x1234, vector.unit, response)
     with Wire(port) as wire:
+        for before in vector.first:
+            wire.ask(hexed(before), vector.unit)
         wire.send(adu(0x1234, vector.unit, request))
         wire.half_close()
 

@@ -32,6 +32,16 @@ units:
       "input:16": 0xABCD
   2: {holding: 0..9, initial: {"holding:4": 0x1234}}
   3: {holding: 0..9, initial: {"holding:4": 5}}
+  4:
+    coils: 0..15
+    holding: 1000..1999
+    exception_status: coils:0
+    files: {3: {records: 11}, 4: {records: 10, path: recipes.dat}}
+    fifo: {"holding:1246": {}, "holding:1300": {}}
+    initial:
+      "coils:0": [false, true, true, false, true, false, false, true]
+      "holding:1246": [3, 0x01B8, 0x1284, 7]
+      "holding:1300": [2, 0x01B8, 0x1284]
 """
 
 
@@ -111,6 +121,51 @@ VECTORS = [
     ),
     # 1.6 diagnostics
     Vector("08 sub-function 0 echoes", "08 0000 CAFE", "08 0000 CAFE"),
+    Vector("08 reads the diagnostic register of a gateway without troubles", "08 0002 0000", "08 0002 0000"),
+    # 1.6, and V1.1b3 6.7
+    Vector("07 reads the exception status 96", "07", "07 96", unit=4),
+    Vector("07 of a gateway without troubles is 0", "07", "07 00"),
+    Vector(
+        "07 reads the exception status 6D",
+        "07",
+        "07 6D",
+        unit=4,
+        first=("0F 0000 0008 01 6D",),
+        then=(("0F 0000 0008 01 96", "0F 0000 0008"), ("07", "07 96")),
+    ),
+    # 1.7 files, and V1.1b3 6.14 and 6.15
+    Vector(
+        "20 reads records 1 and 2 of file 4 and record 9 of file 3",
+        "14 0E 06 0004 0001 0002 06 0003 0009 0001",
+        "14 0A 05 06 0D12 0020 03 06 33CD",
+        unit=4,
+        first=("15 14 06 0004 0001 0002 0D12 0020 06 0003 0009 0001 33CD",),
+    ),
+    Vector(
+        "20 reads two registers of each of two files",
+        "14 0E 06 0004 0001 0002 06 0003 0009 0002",
+        "14 0C 05 06 0DFE 0020 05 06 33CD 0040",
+        unit=4,
+        first=("15 16 06 0004 0001 0002 0DFE 0020 06 0003 0009 0002 33CD 0040",),
+    ),
+    Vector(
+        "21 writes records 7 and 8 of file 4",
+        "15 0B 06 0004 0007 0002 06AF 04BE",
+        "15 0B 06 0004 0007 0002 06AF 04BE",
+        unit=4,
+        first=("15 0F 06 0004 0006 0004 0000 0000 0000 0000",),
+        then=(("14 07 06 0004 0006 0004", "14 0A 09 06 0000 06AF 04BE 0000"),),
+    ),
+    Vector(
+        "21 writes three registers from record 7 of file 4",
+        "15 0D 06 0004 0007 0003 06AF 04BE 100D",
+        "15 0D 06 0004 0007 0003 06AF 04BE 100D",
+        unit=4,
+        then=(("14 07 06 0004 0007 0003", "14 08 07 06 06AF 04BE 100D"),),
+    ),
+    # 1.5 queues, and V1.1b3 6.18
+    Vector("24 reads the queue at 1246 with three entries", "18 04DE", "18 0008 0003 01B8 1284 0007", unit=4),
+    Vector("24 reads a queue with two entries", "18 0514", "18 0006 0002 01B8 1284", unit=4),
     # 1.8 device identification
     Vector(
         "43/14 streams the basic objects",

@@ -7,76 +7,31 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
 from gateway.app import LoopTime
-from gateway.errors import LinkDown, LinkError, MalformedResponse, RequestTimeout
-from gateway.interfaces import Request
+from gateway.errors import LinkDown, MalformedResponse, RequestTimeout
 from gateway.southbound.link import Link
-from gateway.southbound.seams import Carrier, Settings
+from gateway.southbound.seams import Dial, Settings
 from gateway.southbound.tcp import tcp_dialler
 from tests.support.devices import ScriptedDevice, echo_zeros, free_port, pymodbus_plc, scripted
+from tests.support.links import DEADLINE_S, Peer, with_link
 from tests.support.wire import adu
 
-Dial = Callable[[Link], Awaitable[Carrier]]
 TRANSPORTS: dict[str, Callable[[int], Dial]] = {
     "tcp": lambda port: tcp_dialler(lambda: ("127.0.0.1", port), None, 60.0),
 }
 
 READ = bytes.fromhex("0300070001")
 SEVEN = bytes.fromhex("03020007")
-DEADLINE_S = 5.0
 
 
 @pytest.fixture(params=sorted(TRANSPORTS))
 def transport(request: pytest.FixtureRequest) -> Callable[[int], Dial]:
     return TRANSPORTS[request.param]
-
-
-class Peer:
-    """A link that runs, asked one request after the other."""
-
-    def __init__(self, link: Link) -> None:
-        self.link = link
-
-    async def up(self, wanted: bool = True) -> None:
-        async with asyncio.timeout(DEADLINE_S):
-            while self.link.up is not wanted:
-                await asyncio.sleep(0)
-
-    async def ask(
-        self, pdu: bytes = READ, *, unit: int = 1, timeout_s: float = 0.3, retries: int = 0
-    ) -> bytes | LinkError:
-        told: asyncio.Future[bytes | LinkError] = asyncio.get_running_loop().create_future()
-
-        def done(answer: bytes | None, error: LinkError | None) -> None:
-            result = answer if error is None else error
-            assert result is not None
-            told.set_result(result)
-
-        self.link.submit(Request(unit, pdu, timeout_s, retries, done))
-        async with asyncio.timeout(DEADLINE_S):
-            return await told
-
-
-def with_link(dial: Dial, case: Callable[[Peer], Coroutine[Any, Any, None]], **settings: Any) -> None:
-    """Run `case` with a running link; the link ends with it and leaves no request untold."""
-
-    async def main() -> None:
-        link = Link("link test", dial, Settings(**settings), LoopTime())
-        running = asyncio.create_task(link.run())
-        try:
-            await case(Peer(link))
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-        assert not link.up
-
-    asyncio.run(main())
 
 
 def test_a_foreign_device_answers_and_its_exceptions_come_as_they_are(transport: Callable[[int], Dial]) -> None:

@@ -105,9 +105,8 @@ def test_pymodbus_is_told_why_it_is_refused(client: ModbusTcpClient) -> None:
         (client.write_register(500, 1, device_id=1), 2),
         (client.write_registers(499, [1, 2], device_id=1), 2),
         (client.write_coil(1990, True, device_id=1), 2),
-        (client.read_exception_status(device_id=1), 1),
         (client.read_fifo_queue(address=0, device_id=1), 1),
-        (client.diag_restart_communication(True, device_id=1), 1),
+        (client.diag_change_ascii_input_delimeter(delimiter=0x0D, device_id=1), 1),
         (client.read_holding_registers(0, count=1, device_id=77), 0x0A),
     ]
 

@@ -51,13 +51,13 @@ class ProcessPlc:
 class PymodbusPlc(ProcessPlc):
     """tests/support/pymodbus_plc.py."""
 
-    def __init__(self) -> None:
-        super().__init__("tests.support.pymodbus_plc")
+    def __init__(self, *arguments: str) -> None:
+        super().__init__("tests.support.pymodbus_plc", *arguments)
 
 
 @contextmanager
-def pymodbus_plc() -> Iterator[PymodbusPlc]:
-    plc = PymodbusPlc()
+def pymodbus_plc(*arguments: str) -> Iterator[PymodbusPlc]:
+    plc = PymodbusPlc(*arguments)
     plc.start()
     try:
         yield plc
@@ -79,8 +79,15 @@ def echo_zeros(tid: int, unit: int, pdu: bytes) -> bytes | None:
 class ScriptedDevice:
     """A TCP listener whose answers are the test's `behave`; it records every request and every connection."""
 
-    def __init__(self, behave: Behaviour = echo_zeros, port: int = 0) -> None:
+    def __init__(
+        self,
+        behave: Behaviour = echo_zeros,
+        port: int = 0,
+        wrap: Callable[[socket.socket], socket.socket] = lambda plain: plain,
+    ) -> None:
+        """`wrap` makes of a connection what it travels in (TLS); an OSError of it ends the connection."""
         self.behave = behave
+        self._wrap = wrap
         self.requests: list[tuple[int, int, bytes]] = []
         self.connections = 0
         self._sockets: list[socket.socket] = []
@@ -98,8 +105,15 @@ class ScriptedDevice:
             self._sockets.append(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, plain: socket.socket) -> None:
         data = b""
+        try:
+            connection = self._wrap(plain)
+        except OSError:
+            plain.close()
+            return
+        if connection is not plain:
+            self._sockets.append(connection)
         while True:
             try:
                 part = connection.recv(4096)

@@ -51,6 +51,7 @@ class RecordingCarrier:
         self.closed = False
         self.unfinished = 0
         self.owner: Any = None
+        self.line: Any = None
 
     def write(self, data: bytes) -> None:
         self.sent.append(data)
@@ -93,6 +94,9 @@ class Pipe(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         return 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """There is no buffer."""
 
     def close(self) -> None:
         self.closed = True

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gateway.bank import Bank
 from gateway.modbus.spec import Table
-from gateway.state import retained
+from gateway.state import keeper, retained
 from gateway.state.directory import StateDirectory
 from gateway.state.snapshots import SnapshotFile
 
@@ -116,7 +116,7 @@ def main() -> None:
     state = StateDirectory(Path(name))
     state.open()
     if what == "write":
-        retained.EVERY_S = float(more[0])
+        keeper.EVERY_S = float(more[0])
         asyncio.run(write(state.path))
     else:
         asyncio.run(fill(state.path))

@@ -36,7 +36,15 @@ class Closed(AssertionError):
 class Wire:
     """One client connection."""
 
-    def __init__(self, port: int, host: str = "127.0.0.1", *, receive_buffer: int = 0, send_buffer: int = 0) -> None:
+    def __init__(
+        self,
+        port: int,
+        host: str = "127.0.0.1",
+        *,
+        receive_buffer: int = 0,
+        send_buffer: int = 0,
+        source: str | None = None,
+    ) -> None:
         self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -44,6 +52,8 @@ class Wire:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.socket.settimeout(DEADLINE_S)
         try:
+            if source:
+                self.socket.bind((source, 0))
             self.socket.connect((host, port))
         except BaseException:
             self.socket.close()

@@ -40,7 +40,7 @@ def test_twelve_lines_run_a_gateway(tmp_path: Path) -> None:
 def test_six_mistakes_are_six_messages(tmp_path: Path) -> None:
     text = """
     server:
-      listen: [tcp://0.0.0.0:502, rtu:///dev/ttyUSB0]
+      listen: [tcp://0.0.0.0:502, http://0.0.0.0]
       max_conections: 10
     units:
       1: {input: 0..99}
@@ -54,7 +54,8 @@ def test_six_mistakes_are_six_messages(tmp_path: Path) -> None:
           speed: {at: holding:20, type: int16, to: 1/input:100}
     """
     assert problems(tmp_path, text) == [
-        "plant.yaml:2:31: server.listen[1]: `rtu://` is not possible here; now there is `tcp://`",
+        "plant.yaml:2:31: server.listen[1]: `http://` is not possible here; now there is `tcp://`, `udp://`, `tls://`, "
+        "`rtu+tcp://`, `ascii+tcp://`, `rtu://` and `ascii://`",
         "plant.yaml:3:3: server.max_conections: unknown key 'max_conections'; did you mean 'max_connections'?",
         "plant.yaml:9:12: devices.press.every: a duration needs its unit: "
         "`500s` for seconds or `500ms` for milliseconds",
@@ -73,10 +74,11 @@ def test_six_mistakes_are_six_messages(tmp_path: Path) -> None:
         ("devices: {a: {url: sim://, slave: 3}}", "1:28: devices.a.slave: unknown key 'slave'; did you mean 'unit'?"),
         (
             "history: {keep: 30d}",
-            "1:1: history: unknown key 'history'; choose from devices, include, links, server, state_dir, units",
+            "1:1: history: unknown key 'history'; "
+            "choose from audit, devices, include, links, server, state_dir, tls, units",
         ),
         ("warnings: [x]", "1:1: warnings: unknown key 'warnings'"),
-        ("server: {zzz: 1}", "unknown key 'zzz'; choose from backlog, default_unit, "),
+        ("server: {zzz: 1}", "unknown key 'zzz'; choose from access, backlog, default_unit, "),
         ("devices: {a b: {url: sim://}}", "1:11: devices.a b: `a b` cannot be a name here: use letters, digits"),
         ("units: {256: {}}", "1:9: units.256: unit ids end at 255"),
         ("units: {01: {}}", "`01` is not a unit id; write 1"),

@@ -455,3 +455,159 @@ def test_a_poll_that_nobody_wants_any_more_is_not_sent() -> None:
     case.answer(tid)
     assert [name for name, result in case.told if result == TWO] == ["out", "next"]
     assert case.link.counters.dropped == 1
+
+
+# -- lines: no transaction ids ------------------------------------------------------------------------------------
+
+
+class FakeLine:
+    """A line whose bytes are the test's."""
+
+    def __init__(self, *, stays: bool = True, wire_s: float = 0.0) -> None:
+        self.stays = stays
+        self.heard_s = 0.0
+        self.forgot = 0
+        self._wire_s = wire_s
+
+    def wire_s(self, request: Request) -> float:
+        return self._wire_s
+
+    def forget(self) -> None:
+        self.forgot += 1
+
+
+class LineCase(Case):
+    """A link on a line."""
+
+    def __init__(self, *, stays: bool = True, wire_s: float = 0.0, **settings: float) -> None:
+        super().__init__(**settings)
+        self.line = FakeLine(stays=stays, wire_s=wire_s)
+        self.carrier = RecordingCarrier()
+        self.carrier.line = self.line
+        self.link.connected(self.carrier)
+
+    def reconnect(self) -> None:
+        super().reconnect()
+        self.carrier.line = self.line
+        self.link.connected(self.carrier)
+
+    def hear(self) -> None:
+        self.line.heard_s = self.time.now_s
+
+
+def test_a_line_has_one_request_out_whatever_the_settings_say() -> None:
+    case = LineCase(in_flight=4)
+    case.submit("a")
+    case.submit("b")
+    assert len(case.sent()) == 1
+    case.link.configure(Settings(in_flight=8))
+    assert case.sent() == []
+    assert case.link.snapshot()["in_flight"] == 1
+
+
+@pytest.mark.parametrize(("timeout_s", "listen_s"), [(0.02, 0.05), (0.2, 0.1), (0.8, 0.4), (5.0, 0.5)])
+def test_after_a_time_out_a_line_is_listened_to_for_half_of_it(timeout_s: float, listen_s: float) -> None:
+    case = LineCase()
+    case.link.submit(Request(1, READ_TWO, timeout_s, 0, lambda *_: None))
+    case.sent()
+    case.time.advance(timeout_s)
+    assert case.line.forgot == 1
+    case.submit("b", unit=2)
+    case.time.advance(listen_s - 0.001)
+    assert case.sent() == []
+    case.time.advance(0.002)
+    assert len(case.sent()) == 1
+    assert not case.carrier.closed
+    assert case.link.counters.redials == 0
+
+
+def test_a_line_on_which_bytes_still_come_is_listened_to_until_they_end() -> None:
+    case = LineCase()
+    case.submit("a")
+    case.sent()
+    case.time.advance(1.0)
+    case.submit("b", unit=2)
+    for _ in range(100):
+        case.time.advance(0.01)
+        case.hear()
+        assert case.sent() == []
+    case.time.advance(0.049)
+    assert case.sent() == []
+    case.time.advance(0.002)
+    assert len(case.sent()) == 1
+
+
+def test_a_line_that_is_never_quiet_is_sent_on_all_the_same() -> None:
+    case = LineCase()
+    case.submit("a")
+    case.sent()
+    case.time.advance(1.0)
+    case.submit("b", unit=2)
+    waited_s = 0.0
+    while not case.sent():
+        case.time.advance(0.01)
+        case.hear()
+        waited_s += 0.01
+        assert waited_s < 3.0
+    assert waited_s > 2.0
+
+
+def test_bytes_that_come_long_after_a_time_out_are_waited_for_when_something_is_to_be_sent() -> None:
+    case = LineCase()
+    case.submit("a")
+    case.sent()
+    case.time.advance(1.7)
+    case.hear()
+    case.submit("b", unit=2)
+    assert case.sent() == []
+    case.time.advance(0.051)
+    assert len(case.sent()) == 1
+
+
+def test_a_line_that_does_not_stay_is_opened_anew_and_then_listened_to() -> None:
+    case = LineCase(stays=False)
+    case.submit("a", retries=1)
+    case.sent()
+    case.time.advance(1.0)
+    assert case.carrier.closed
+    case.reconnect()
+    assert case.sent() == []
+    case.time.advance(0.501)
+    assert len(case.sent()) == 1
+    assert case.link.counters.redials == 1
+
+
+def test_the_time_on_the_wire_is_no_part_of_the_time_out() -> None:
+    case = LineCase(wire_s=2.0)
+    case.submit("a")
+    [(tid, _, _)] = case.sent()
+    case.time.advance(2.9)
+    case.answer(tid)
+    case.submit("b")
+    case.sent()
+    case.time.advance(2.9)
+    assert case.told == [("a", TWO)]
+    case.time.advance(0.2)
+    assert case.errors[1:] == [RequestTimeout]
+    assert "within 3 s" in str(case.told[1][1])
+
+
+def test_an_answer_older_than_time_out_and_wire_is_late() -> None:
+    case = LineCase(wire_s=2.0)
+    case.submit("a")
+    [(tid, _, _)] = case.sent()
+    case.time.now_s += 3.1  # stopped: no timer ran
+    case.answer(tid)
+    assert case.errors == [RequestTimeout]
+    assert case.link.counters.late == 1
+
+
+def test_a_line_that_works_is_not_listened_to() -> None:
+    case = LineCase()
+    for _ in range(3):
+        case.hear()
+        case.submit("a")
+        [(tid, _, _)] = case.sent()
+        case.hear()
+        case.answer(tid)
+    assert len(case.told) == 3

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from gateway.bank import Bank
 from gateway.modbus.spec import Table
-from gateway.state.retained import HANGS_S, Given, Retained
+from gateway.state.keeper import HANGS_S
+from gateway.state.retained import Given, Retained
 from gateway.state.snapshots import SnapshotFile
 from gateway.state.worker import Done, Work
 from tests.support.fake import ManualTime

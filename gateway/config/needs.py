@@ -1,0 +1,119 @@
+"""What a plant needs of the machine it runs on: packages that are installed only when wanted, certificates that work.
+
+Reading a plant opens nothing but the plant. `needs_of` notes there what it will need and where the file says so;
+`unmet` looks, when a plant is checked or before one is started, and tells it as the mistakes of the file are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from gateway.config.check_ways import listener_path
+from gateway.config.tree import Findings, KeyPath, Mark, dotted, place_of
+from gateway.errors import Problem, TlsError
+
+if TYPE_CHECKING:
+    from gateway.config.model import Config, Tls
+
+Side = Literal["server", "client"]
+_FILE_KEYS = ("cert", "key", "ca", "crl")
+
+
+class Need(NamedTuple):
+    """A package (`tls` None), or the files of a section `tls` for one side."""
+
+    package: Literal["serial", "tls"]
+    mark: Mark
+    path: str
+    is_device: bool
+    """Of a device or link: simulated, it needs nothing."""
+    tls: Tls | None = None
+    marks: tuple[Mark, ...] = ()
+    """Where cert, key, ca and crl stand."""
+
+    @property
+    def side(self) -> Side:
+        return "client" if self.is_device else "server"
+
+
+class Unmet(NamedTuple):
+    problem: Problem
+    is_fatal: bool
+    """False: it works, and is probably not meant."""
+
+
+def needs_of(config: Config, findings: Findings) -> tuple[Need, ...]:
+    """In the order of the file's sections; each package and each section `tls` once for each side."""
+    found: dict[tuple[object, ...], Need] = {}
+    for path, carriers, own, is_device in _ways(config, findings):
+        if "serial" in carriers:
+            mark = place_of(findings.root, path)
+            found.setdefault(("serial", is_device), Need("serial", mark, dotted(path), is_device))
+        tls = own or config.tls
+        if "tls" in carriers and tls is not None:
+            section = _section(path) if own is not None else ("tls",)
+            if (section, is_device) not in found:
+                marks = tuple(place_of(findings.root, (*section, key)) for key in _FILE_KEYS)
+                mark = place_of(findings.root, path)
+                found[section, is_device] = Need("tls", mark, dotted(section), is_device, tls, marks)
+    return tuple(found.values())
+
+
+def _section(path: KeyPath) -> KeyPath:
+    """The `tls` beside a url."""
+    return (*path[:-1], "tls") if path[-1] == "url" else (*path, "tls")
+
+
+def _ways(config: Config, findings: Findings) -> Iterator[tuple[KeyPath, set[str], Tls | None, bool]]:
+    """The key of its urls, its carriers, its own certificates, whether it is one to a device; of all that is used."""
+    for number, listener in enumerate(config.server.listen):
+        yield listener_path(findings, number), {listener.url.carrier}, listener.tls, False
+    used = {device.link for device in config.devices.values() if device.enabled}
+    used |= {route.forward for route in config.routes.values()}
+    for name, link in config.links.items():
+        if name in used:
+            yield ("links", name, "url"), {url.carrier for url in link.urls}, link.tls, True
+    for name, device in config.devices.items():
+        if device.enabled and device.link is None:
+            yield ("devices", name, "url"), {url.carrier for url in device.urls}, device.tls, True
+
+
+def unmet(config: Config, *, simulate: bool = False, listens: bool = True) -> list[Unmet]:
+    """What this machine lacks. `simulate`: no device is real; `listens` False: the listeners are others than the
+    file's. Reads certificates, so it may wait for a disk."""
+    found: list[Unmet] = []
+    for need in config.needs:
+        if (need.is_device and simulate) or not (need.is_device or listens):
+            continue
+        if need.tls is not None:
+            found += _certificates(config, need, need.tls)
+        elif need.package == "serial":
+            from gateway import serialport
+
+            if not serialport.is_installed():
+                found.append(Unmet(Problem(*need.mark, need.path, serialport.MISSING), True))
+    return found
+
+
+def errors(found: Iterable[Unmet]) -> list[Problem]:
+    return [each.problem for each in found if each.is_fatal]
+
+
+def warnings(found: Iterable[Unmet]) -> list[str]:
+    return [str(each.problem) for each in found if not each.is_fatal]
+
+
+def _certificates(config: Config, need: Need, tls: Tls) -> Iterator[Unmet]:
+    from gateway.tls.certificates import Files, examine
+
+    crl = None if tls.crl is None else config.path_of(tls.crl)
+    files = Files(config.path_of(tls.cert), config.path_of(tls.key), config.path_of(tls.ca), crl)
+    try:
+        troubles = examine(files, need.side)
+    except TlsError as error:
+        yield Unmet(Problem(*need.mark, need.path, str(error)), True)
+        return
+    for trouble in troubles:
+        mark = need.marks[_FILE_KEYS.index(trouble.key)]
+        yield Unmet(Problem(*mark, f"{need.path}.{trouble.key}", trouble.message), trouble.is_fatal)

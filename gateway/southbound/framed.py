@@ -1,0 +1,279 @@
+"""The carrier that speaks RTU or ASCII, on any stream of bytes: TCP, a serial port, a device that dialled in.
+
+A link writes MBAP frames and is given them, whatever the carrier: here the header is taken off, and the one request
+that is out is remembered for its answer. So one link serves every way, and what is said of time-outs, silent units and
+order holds for all.
+
+What is no whole frame, has a wrong checksum or cannot be an answer to what is out, is dropped and counted: the request
+times out, as if nothing had come. Most serial lines carry noise, and half of an answer is none. A write to unit id 0 is
+answered by nobody (serial line guide 2.1): when the units had their time for it, the carrier itself gives the answer
+that one of them would have given.
+
+Some two-wire adapters hear what they send. That of a read is noise; but the answer to a write of one register is the
+same bytes as its request, and an echo would be taken for the device's word. So an adapter that is found out by the echo
+of another request has as many bytes taken off each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, cast
+
+from gateway.interfaces import Request
+from gateway.modbus import ascii, rtu, spec
+from gateway.modbus.mbap import LENGTH_SEEN_SIZE
+from gateway.southbound.seams import Owner
+
+log = logging.getLogger(__name__)
+
+READ_SIZE = 4096
+"""Plain asyncio would take a 256 KiB buffer for every read."""
+NOBODY = -1
+"""In the place of a transaction id: nothing that is out has it."""
+TURNAROUND_S = 0.1
+"""The least of what the serial line guide advises after a broadcast (2.4.1: 100..200 ms)."""
+BURST_S = 0.05
+"""Bytes that nobody asked for count once, as one late answer, unless they are so far apart."""
+MAX_GAP_WAIT_S = 0.1
+"""So long a request waits for the quiet before it, on a line that never is."""
+
+
+class Receiver(Protocol):
+    """What cuts answers (`rtu.AnswerReceiver`, `ascii.AnswerReceiver`)."""
+
+    noise: int
+    came: int
+
+    def expect(self, unit_id: int, pdu: bytes) -> None: ...
+    def clear(self) -> None: ...
+    def feed(self, data: bytes) -> None: ...
+    def take(self) -> tuple[int, bytes] | None: ...
+
+
+class Framing(NamedTuple):
+    pack: Callable[[int, bytes], bytes]
+    """Unit id, PDU -> frame."""
+    receiver: Callable[[], Receiver]
+    characters: Callable[[int], int]
+    """On the wire, of what is a frame of so many bytes in RTU."""
+
+
+FRAMINGS = {
+    "rtu": Framing(rtu.pack, rtu.AnswerReceiver, lambda size: size),
+    # Two for each byte but one (its checksum is that much shorter), colon, CR, LF.
+    "ascii": Framing(ascii.pack, ascii.AnswerReceiver, lambda size: 2 * size + 1),
+}
+
+
+class Pace(NamedTuple):
+    """What times a line needs; seconds. A stream that is no serial port has none of ours."""
+
+    char_s: float = 0.0
+    """One character on the wire."""
+    gap_s: float = 0.0
+    """Quiet before each request (RTU: 3.5 characters)."""
+    turnaround_s: float = TURNAROUND_S
+    stays: bool = False
+    """As Line.stays."""
+
+
+STREAM = Pace()
+"""Of TCP: the serial line is behind it, and somebody else keeps its times."""
+
+
+class FramedCarrier(asyncio.Protocol):
+    """One connection of a link. It is its own Line (seams)."""
+
+    __slots__ = (
+        "_broadcast_timer",
+        "_closed",
+        "_echo",
+        "_echoes",
+        "_framing",
+        "_gap_timer",
+        "_is_late",
+        "_name",
+        "_pace",
+        "_receiver",
+        "_tells_echo",
+        "_tid",
+        "_transport",
+        "_unit_id",
+        "_used_s",
+        "heard_s",
+        "owner",
+        "stays",
+    )
+
+    def __init__(self, owner: Owner, framing: Framing, pace: Pace = STREAM, name: str = "") -> None:
+        """`name`: of the port or host, for the log."""
+        self.owner = owner
+        self.stays = pace.stays
+        self.heard_s = 0.0
+        self._name = name
+        self._framing = framing
+        self._pace = pace
+        self._receiver = framing.receiver()
+        self._transport: asyncio.Transport | None = None
+        self._tid = NOBODY
+        """Of the request that is out."""
+        self._unit_id = 0
+        self._used_s = 0.0
+        """Until when the line was used: the last byte that came, or the last that we sent; on the monotonic clock,
+        which is finer than the loop's."""
+        self._gap_timer: asyncio.TimerHandle | None = None
+        self._broadcast_timer: asyncio.TimerHandle | None = None
+        self._echo = b""
+        """What must come first if the adapter hears what it sends."""
+        self._tells_echo = False
+        """No answer to the request that is out is the same bytes as the request."""
+        self._echoes = False
+        """It does."""
+        self._is_late = False
+        """Something comes that nobody asked for, and was counted."""
+        self._closed = False
+
+    # -- what the link asks -------------------------------------------------------------------------------------
+
+    @property
+    def line(self) -> FramedCarrier:
+        return self
+
+    @property
+    def closed(self) -> bool:
+        return self._transport is None
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes that came since the request."""
+        return self._receiver.came
+
+    def wire_s(self, request: Request) -> float:
+        """Both frames and the quiet before them; of a broadcast its frame and the time that it is given."""
+        pace, characters = self._pace, self._framing.characters
+        sent_s = pace.gap_s + pace.char_s * characters(len(request.pdu) + rtu.MIN_SIZE - 1)
+        if not request.unit_id:
+            return sent_s + pace.turnaround_s
+        return sent_s + pace.char_s * characters(rtu.answer_size(request.pdu))
+
+    def write(self, data: bytes) -> None:
+        """One MBAP frame. The request before it is over."""
+        tid, unit_id, pdu = data[0] << 8 | data[1], data[LENGTH_SEEN_SIZE], data[LENGTH_SEEN_SIZE + 1 :]
+        frame = self._framing.pack(unit_id, pdu)
+        self.forget()
+        self._send_when_quiet(tid, unit_id, pdu, frame, time.monotonic() + MAX_GAP_WAIT_S)
+
+    def forget(self) -> None:
+        self._stop_timers()
+        self._tid = NOBODY
+        self._echo = b""
+        self._receiver.clear()
+        self._tell_noise()
+
+    def close(self) -> None:
+        """At once: what was written and not sent is not wanted any more."""
+        self._closed = True
+        self._stop_timers()
+        self._tid = NOBODY
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- sending ------------------------------------------------------------------------------------------------
+
+    def _send_when_quiet(self, tid: int, unit_id: int, pdu: bytes, frame: bytes, latest_s: float) -> None:
+        self._gap_timer = None
+        if self._transport is None or self._transport.is_closing():
+            return
+        pace, now_s = self._pace, time.monotonic()
+        quiet_s = min(self._used_s + pace.gap_s, latest_s)
+        if pace.gap_s and now_s < quiet_s:
+            self._gap_timer = asyncio.get_running_loop().call_later(
+                quiet_s - now_s, self._send_when_quiet, tid, unit_id, pdu, frame, latest_s
+            )
+            return
+        self._receiver.expect(unit_id, pdu)
+        self._tells_echo = pdu[0] in (spec.READ_HOLDING_REGISTERS, spec.READ_INPUT_REGISTERS)
+        self._tid, self._unit_id, self._echo, self._is_late = tid, unit_id, frame, False
+        self._used_s = now_s + pace.char_s * len(frame)
+        self._transport.write(frame)
+        if not unit_id:
+            self._broadcast_timer = asyncio.get_running_loop().call_later(
+                self._used_s - now_s + pace.turnaround_s, self._answer_broadcast, pdu
+            )
+
+    def _answer_broadcast(self, pdu: bytes) -> None:
+        """The units had their time."""
+        self._broadcast_timer = None
+        tid = self._tid
+        self.forget()
+        is_range = pdu[0] in (spec.WRITE_MULTIPLE_COILS, spec.WRITE_MULTIPLE_REGISTERS)
+        self.owner.received([(tid, 0, pdu[:5] if is_range else pdu)])
+
+    def _stop_timers(self) -> None:
+        for timer in (self._gap_timer, self._broadcast_timer):
+            if timer is not None:
+                timer.cancel()
+        self._gap_timer = self._broadcast_timer = None
+
+    # -- what comes ---------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if hasattr(transport, "max_size"):
+            transport.max_size = READ_SIZE
+
+    def data_received(self, data: bytes) -> None:
+        now_s = time.monotonic()
+        quiet_s, self._used_s = now_s - self._used_s, now_s
+        self.heard_s = asyncio.get_running_loop().time()
+        if self._echo and not (data := self._without_echo(data)):
+            return
+        tid = self._tid
+        if tid == NOBODY or not self._unit_id:  # nothing is out, or what nobody answers
+            if not self._is_late or quiet_s > BURST_S:
+                self._is_late = True
+                self.owner.received([(NOBODY, 0, b"\0")])
+            return
+        self._receiver.feed(data)
+        while self._tid == tid and (answer := self._receiver.take()) is not None:
+            unit_id, pdu = answer
+            if unit_id == self._unit_id:
+                self._tid = NOBODY
+                self._receiver.clear()
+            self.owner.received([(tid, unit_id, pdu)])
+        self._tell_noise()
+
+    def _without_echo(self, data: bytes) -> bytes:
+        """What is left when that is taken off which we sent, if the adapter hears it; find out whether it does."""
+        same = 0
+        for ours, theirs in zip(self._echo, data, strict=False):
+            if ours != theirs:
+                self._echo = b""  # no echo, or not of this frame
+                return data
+            same += 1
+        is_whole = same == len(self._echo)
+        self._echo = self._echo[same:]
+        if self._echoes:
+            return data[same:]
+        if is_whole and self._tells_echo:
+            self._echoes = True
+            log.info("%s: the adapter hears what it sends: that is left out from now on", self._name)
+        return data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._stop_timers()
+        self._tid = NOBODY
+        if self.stays and not self._closed:
+            why = exc.strerror if isinstance(exc, OSError) else None
+            self.owner.broken(why or str(exc or "the port was closed"))
+        else:
+            self.owner.lost(self, exc)
+
+    def _tell_noise(self) -> None:
+        if self._receiver.noise:
+            count, self._receiver.noise = self._receiver.noise, 0
+            self.owner.noise(count)
