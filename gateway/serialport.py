@@ -182,7 +182,7 @@ def _open(path: str, baudrate: int, parity: str, stopbits: int, databits: int, r
         if rs485 is not None:
             _set_rs485(port, path, rs485)
         if termios is not None:
-            _set_for_loop(port.fileno())
+            _set_for_loop(port.fileno(), has_parity=parity != "none")
     except BaseException:
         port.close()
         raise
@@ -197,10 +197,13 @@ def _is_pty(path: str) -> bool:
         return False
 
 
-def _set_for_loop(descriptor: int) -> None:
-    """A read that finds nothing says so, and an end is an end; no other program may come in between."""
+def _set_for_loop(descriptor: int, *, has_parity: bool) -> None:
+    """A read that finds nothing says so, and an end is an end; no other program may come in between; a byte of the
+    wrong parity reads as 0, so that its frame's checksum is wrong, too (ASCII's alone lets one fault in 256 pass)."""
     with contextlib.suppress(termios.error, OSError):  # it may be gone already; the first read will tell
         settings = termios.tcgetattr(descriptor)
+        if has_parity:
+            settings[0] |= termios.INPCK
         settings[6][termios.VMIN] = 1  # 0, as pyserial has it, reads nothing for both
         settings[6][termios.VTIME] = 0
         termios.tcsetattr(descriptor, termios.TCSANOW, settings)

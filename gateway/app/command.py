@@ -15,6 +15,7 @@ from gateway.app.gateway import Gateway
 from gateway.app.watch import watch
 from gateway.config.load import load_files
 from gateway.config.model import Config
+from gateway.config.needs import errors, unmet
 from gateway.config.urls import ListenUrl, parse_listen_url
 from gateway.errors import ConfigError, GatewayError
 
@@ -45,6 +46,7 @@ def run(
     try:
         config, files = load_files(path)
         listeners = [parse_listen_url(text) for text in listen]
+        _check_needs(config, files, simulate=simulate, listens=not listeners)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
@@ -137,8 +139,15 @@ class _Process:
 
     def _read(self, before: Blueprint) -> tuple[tuple[Path, ...], Blueprint, Difference]:
         config, files = load_files(self._path)
+        _check_needs(config, files, simulate=self._simulate, listens=not self._listen)
         blueprint = Blueprint(config, simulate=self._simulate)
         return files, blueprint, difference(before, blueprint)
+
+
+def _check_needs(config: Config, files: tuple[Path, ...], *, simulate: bool, listens: bool) -> None:
+    """Raises ConfigError when a package or a certificate is missing."""
+    if problems := errors(unmet(config, simulate=simulate, listens=listens)):
+        raise ConfigError(problems, files)
 
 
 def _settle_memory() -> None:

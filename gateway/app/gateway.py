@@ -220,6 +220,8 @@ class Gateway:
         self.plant.functions.reload_refused = False
         if before.config.server != server:
             lines.append("server changed")
+        if before.config.audit != after.audit:
+            lines.append("audit changed")
         both = before.settings.keys() & blueprint.settings.keys()
         if any(before.settings[key] != blueprint.settings[key] for key in both):
             lines.append("settings of links changed")

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from gateway.config.model import Config
+    from gateway.config.model import Config, Unit
 
 EXIT_CONFIG = 2
+MAX_RULES = 12
+"""Of a list of rules; more are told by their number alone, the file has them."""
 
 
 def check(
@@ -23,7 +25,7 @@ def check(
 ) -> None:
     """Validate a plant and show what it comes to.
 
-    Every mistake comes at once, with file, line and column.
+    Every mistake comes at once, with file, line and column. Certificates are looked into, nothing else is opened.
 
     Examples:
 
@@ -32,10 +34,14 @@ def check(
       gateway check plant.yaml --tags
     """
     from gateway.config.load import load
+    from gateway.config.needs import errors, unmet, warnings
     from gateway.errors import ConfigError
 
     try:
         config = load(file)
+        found = unmet(config)
+        if problems := errors(found):
+            raise ConfigError(problems)
     except ConfigError as error:
         if as_json:
             print(json.dumps({"ok": False, "problems": [problem._asdict() for problem in error.problems]}, indent=2))
@@ -45,11 +51,12 @@ def check(
             count = len(error.problems)
             print(f"{count} {'mistake' if count == 1 else 'mistakes'}; nothing was started", file=sys.stderr)
         raise typer.Exit(EXIT_CONFIG) from None
+    warned = (*config.warnings, *warnings(found))
     if as_json:
-        told = {"ok": True, "warnings": config.warnings, **_summary(config), "tags": list(_tags(config))}
+        told = {"ok": True, "warnings": warned, **_summary(config), "tags": list(_tags(config))}
         print(json.dumps(told, indent=2))
         return
-    for warning in config.warnings:
+    for warning in warned:
         print(f"warning: {warning}", file=sys.stderr)
     _print(config, _summary(config), with_tags=tags)
 
@@ -57,6 +64,7 @@ def check(
 def _summary(config: Config) -> dict[str, Any]:
     """What the plant comes to, as plain data."""
     from gateway.app import build
+    from gateway.cli.rights import rights
     from gateway.config.model import Route
     from gateway.polling.assemble import plan_device
 
@@ -80,6 +88,7 @@ def _summary(config: Config) -> dict[str, Any]:
         unit_id: {table: [f"{first}..{stop - 1}" for first, stop in ranges] for table, ranges in bank.ranges().items()}
         for unit_id, bank in build(config).plant.banks.items()
     }
+    beside = {unit_id: found for unit_id, unit in config.units.items() if (found := _beside(unit_id, unit))}
     routes = {
         str(ids): {
             "forward": route.forward,
@@ -93,10 +102,25 @@ def _summary(config: Config) -> dict[str, Any]:
     }
     return {
         "listen": [str(url) for url in config.server.listen],
+        "access": rights(config),
+        "audit": config.audit.path if config.audit.enabled else None,
         "units": units,
+        "beside": beside,
         "forwarded": routes,
         "devices": devices,
     }
+
+
+def _beside(unit_id: int, unit: Unit) -> dict[str, Any]:
+    """What a unit has beside its tables."""
+    from gateway.modbus.spec import Table
+
+    files = {
+        str(number): {"records": file.records, "path": file.name(unit_id, number), "read_only": file.read_only}
+        for number, file in unit.files.items()
+    }
+    queues = [Table.HOLDING.describe(pointer, 1 + fifo.size) for pointer, fifo in unit.fifo.items()]
+    return {key: value for key, value in (("files", files), ("queues", queues)) if value}
 
 
 def _tags(config: Config) -> Iterator[dict[str, Any]]:
@@ -133,11 +157,29 @@ def _print(config: Config, summary: dict[str, Any], *, with_tags: bool) -> None:
         return made
 
     console.print(f"listens on {', '.join(summary['listen'])}")
+    for each in summary["access"]:
+        where = f" on {', '.join(each['listen'])}" if len(summary["access"]) > 1 else ""
+        rules = each["rules"]
+        more = f"; and {len(rules) - MAX_RULES} rules more" if len(rules) > MAX_RULES else ""
+        console.print(
+            f"{rules[0]}{where}" if len(rules) == 1 else f"who may do what{where}, the first that fits:{more}"
+        )
+        for rule in rules[:MAX_RULES] if len(rules) > 1 else ():
+            console.print(f"  {rule}")
+    console.print(
+        f"who wrote what is kept in {summary['audit']}" if summary["audit"] else "writes are not kept (audit)"
+    )
     units = table("units", "unit", "coils", "discrete", "holding", "input")
     for unit_id, tables in summary["units"].items():
         ranges = (", ".join(tables[word]) or "-" for word in ("coils", "discrete", "holding", "input"))
         units.add_row(str(unit_id), *ranges)
     console.print(units)
+    for unit_id, found in summary["beside"].items():
+        for number, file in found.get("files", {}).items():
+            only = ", read only" if file["read_only"] else ""
+            console.print(f"unit {unit_id}: file {number}, {file['records']} records{only}, in {file['path']}")
+        for queue in found.get("queues", ()):
+            console.print(f"unit {unit_id}: queue {queue}")
     if summary["forwarded"]:
         forwarded = table("forwarded units", "unit", "to", "as unit", "passes", "cache")
         for ids, route in summary["forwarded"].items():

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.config.wire import chars, frame_s
 from gateway.modbus import spec
 
 if TYPE_CHECKING:
     from gateway.config.addresses import Address
-    from gateway.config.model import Config, Device, Link
+    from gateway.config.model import Config, Device, DeviceUrl, Link
     from gateway.polling.plan import Block
 
 EXIT_CONFIG = 2
@@ -31,14 +32,15 @@ MAX_SLOW_DOWN = 5
 """Jobs named for a link that would be overloaded: those that take most of it."""
 
 _MBAP_SIZE = 7
-_READ_REQUEST_SIZE = _MBAP_SIZE + 5
-_READ_ANSWER_SIZE = _MBAP_SIZE + 2
+# Of PDUs
+_READ_REQUEST_SIZE = 5
+_READ_ANSWER_SIZE = 2
 """Without the data."""
-_WRITE_SINGLE_SIZE = _MBAP_SIZE + 5
+_WRITE_SINGLE_SIZE = 5
 """Request and answer alike."""
-_WRITE_MULTIPLE_SIZE = _MBAP_SIZE + 6
+_WRITE_MULTIPLE_SIZE = 6
 """Without the data."""
-_WRITE_MULTIPLE_ANSWER_SIZE = _MBAP_SIZE + 5
+_WRITE_MULTIPLE_ANSWER_SIZE = 5
 _SINGLE = {spec.Table.COILS: spec.WRITE_SINGLE_COIL, spec.Table.HOLDING: spec.WRITE_SINGLE_REGISTER}
 _MULTIPLE = {spec.Table.COILS: spec.WRITE_MULTIPLE_COILS, spec.Table.HOLDING: spec.WRITE_MULTIPLE_REGISTERS}
 
@@ -91,14 +93,21 @@ def plan_report(config: Config, round_trip_s: float) -> dict[str, Any]:
     """What the plant's devices would be asked, and what that comes to when every answer takes `round_trip_s`.
 
     `busy_s` of a request is the time that it takes of its link: `(round trip + delay + bytes) / in_flight`, at least
-    `delay`, which several requests in flight keep, too. Load is the sum of `busy_s` times requests a second.
+    `delay`, which several requests in flight keep, too. Load is the sum of `busy_s` times requests a second. On a
+    serial line bytes are characters of the line, with the silence before each frame, and a broadcast waits for the
+    turn-round in place of an answer.
     """
     devices = []
     for name, device in config.devices.items():
         link = config.link_of(name)
         requests = list(_requests(config, name))
         for request in requests:
-            alone_s = round_trip_s + link.delay_s + request["bytes"] / BYTES_PER_S
+            is_broadcast = device.unit == 0 and link.url.framing != "mbap"
+            sizes = request.pop("sizes")[: 1 if is_broadcast else 2]
+            request["bytes"] = sum(_on_the_way(link.url, size) for size in sizes)
+            request["wire_s"] = sum(frame_s(link.url, size) for size in sizes) or request["bytes"] / BYTES_PER_S
+            answered_s = link.url.line.turnaround_s if is_broadcast and link.url.line else round_trip_s
+            alone_s = answered_s + link.delay_s + request["wire_s"]
             request["busy_s"] = max(alone_s / link.in_flight, link.delay_s)
         devices.append(
             {
@@ -116,6 +125,11 @@ def plan_report(config: Config, round_trip_s: float) -> dict[str, Any]:
         "links": _links(config, devices),
         "forwards": [{"unit": unit_id, "to": route.forward} for unit_id, route in config.routes.items()],
     }
+
+
+def _on_the_way(url: DeviceUrl, pdu_size: int) -> int:
+    """Bytes of a frame on this way."""
+    return pdu_size + _MBAP_SIZE if url.framing == "mbap" else chars(url, pdu_size)
 
 
 def _requests(config: Config, name: str) -> Iterator[dict[str, Any]]:
@@ -144,7 +158,7 @@ def _read(block: Block) -> dict[str, Any]:
         "count": block.count,
         "of": "bits" if is_bits else "registers",
         "wasted": block.count - _asked(block),
-        "bytes": _READ_REQUEST_SIZE + _READ_ANSWER_SIZE + data_size,
+        "sizes": (_READ_REQUEST_SIZE, _READ_ANSWER_SIZE + data_size),
     }
 
 
@@ -158,10 +172,10 @@ def _asked(block: Block) -> int:
 def _write(kind: str, device: Device, at: Address, every_s: float | None, *, on_change: bool = False) -> dict[str, Any]:
     is_bits, is_single = at.table.is_bits, at.count == 1 and not device.force_multiple
     if is_single:
-        size = 2 * _WRITE_SINGLE_SIZE
+        sizes = (_WRITE_SINGLE_SIZE, _WRITE_SINGLE_SIZE)
     else:
         data_size = (at.count + 7) // 8 if is_bits else 2 * at.count
-        size = _WRITE_MULTIPLE_SIZE + data_size + _WRITE_MULTIPLE_ANSWER_SIZE
+        sizes = (_WRITE_MULTIPLE_SIZE + data_size, _WRITE_MULTIPLE_ANSWER_SIZE)
     return {
         "kind": kind,
         "function": (_SINGLE if is_single else _MULTIPLE)[at.table],
@@ -172,7 +186,7 @@ def _write(kind: str, device: Device, at: Address, every_s: float | None, *, on_
         "count": at.count,
         "of": "bits" if is_bits else "registers",
         "wasted": 0,
-        "bytes": size,
+        "sizes": sizes,
     }
 
 
@@ -194,6 +208,7 @@ def _link(name: str, settings: Link, devices: Sequence[dict[str, Any]]) -> dict[
                 "block": request["block"],
                 "every_s": request["every_s"],
                 "percent": 100 * request["per_s"] * request["busy_s"],
+                "wire_percent": 100 * request["per_s"] * request["wire_s"],
             }
             for device in devices
             for request in device["requests"]
@@ -207,6 +222,9 @@ def _link(name: str, settings: Link, devices: Sequence[dict[str, Any]]) -> dict[
         "devices": len(devices),
         "in_flight": settings.in_flight,
         "delay_s": settings.delay_s,
+        "framing": settings.url.framing,
+        "baudrate": None if settings.url.line is None else settings.url.line.baudrate,
+        "wire_percent": sum(share["wire_percent"] for share in shares),
         "requests_per_s": sum(device["requests_per_s"] for device in devices),
         "load_percent": load_percent,
         "slow_down": shares[:MAX_SLOW_DOWN] if load_percent > FULL_PERCENT else [],
@@ -292,6 +310,8 @@ def _link_line(link: dict[str, Any]) -> str:
     if link["delay_s"]:
         settings += f", delay {format_duration(link['delay_s'])}"
     load = f"{link['load_percent']:.3g} %"
+    if link["baudrate"]:
+        load += f" (bytes at {link['baudrate']} baud alone {link['wire_percent']:.3g} %)"
     return f"{name}: {load}, {link['requests_per_s']:.4g} requests/s of {devices}, {settings}"
 
 
@@ -301,9 +321,12 @@ def _warning(link: dict[str, Any]) -> Iterator[str]:
     if not link["slow_down"]:
         return
     factor = link["load_percent"] / FULL_PERCENT
+    other = ", or a faster line" if link["baudrate"] else ""
+    if link["framing"] == "mbap":
+        other = ", or a larger in_flight if the device takes it"
     yield (
         f"warning: link {link['name']} would be asked for {link['load_percent']:.0f} % of what it can carry. Intervals "
-        f"{factor:.1f} times as long would do, or a larger in_flight if the device takes it. Slow these down first:"
+        f"{factor:.1f} times as long would do{other}. Slow these down first:"
     )
     for share in link["slow_down"]:
         what = "" if share["kind"] == "read" else f" {share['kind']}"

@@ -27,6 +27,18 @@ MAX_FINDINGS = 20
 LEAST_BLOCK = len("(400001..400050)")
 """The room that a block needs when it is broken between its two notations."""
 _WORST_FIRST = ("down", "stale", "waiting", "good", "disabled")
+_TURNED_AWAY = (
+    ("refused_connections", "clients turned away"),
+    ("handshakes_failed", "TLS handshakes failed"),
+    ("half", "clients closed for half a request"),
+    ("unfetched", "closed for answers not fetched"),
+    ("denied", "requests refused by the rules"),
+    ("slowed", "times a client was slowed down"),
+    ("dropped", "datagrams dropped"),
+)
+"""Counters of the server and what they count."""
+WAITING = "waiting for"
+"""How the trouble of a link begins whose device has to dial in."""
 _COLOURS = {"down": "red", "stale": "yellow", "waiting": "yellow", "disabled": "dim"}
 
 EPILOG = """Exit codes: 0 all is well; 1 no gateway is running there, or it does not answer; 2 wrong plant file or
@@ -107,6 +119,7 @@ def show(snapshot: Mapping[str, Any], found: Sequence[Finding], console: Console
     links = list(snapshot.get("links", ()))
     devices = sorted(snapshot.get("devices", ()), key=lambda device: _rank(device["state"]))
     _head(snapshot.get("gateway", {}), console)
+    _turned_away(snapshot.get("server", {}), snapshot.get("audit", {}), console)
     _show_findings(found, links, devices, console, None if everything else MAX_FINDINGS)
     _show_links(
         sorted(links, key=lambda link: (bool(link["up"]), -float(link.get("load_percent") or 0))), console, most
@@ -129,6 +142,15 @@ def _head(gateway: Mapping[str, Any], console: Console) -> None:
         f"serves {', '.join(gateway.get('listen', ()))}: {gateway.get('clients', 0)} clients connected, "
         f"{gateway.get('requests', 0)} requests, {gateway.get('exceptions', 0)} answered with an exception"
     )
+
+
+def _turned_away(server: Mapping[str, Any], audit: Mapping[str, Any], console: Console) -> None:
+    """What clients did not get, since the start; a line only when there is something."""
+    told = [f"{server[name]} {words}" for name, words in _TURNED_AWAY if server.get(name)]
+    if told:
+        console.print(f"beside that: {', '.join(told)}")
+    if audit.get("lost"):
+        console.print(f"the audit has lost {audit['lost']} of {audit['lost'] + audit.get('lines', 0)} lines")
 
 
 def _show_findings(
@@ -198,18 +220,28 @@ def _table(
 
 
 def _show_links(links: Sequence[Mapping[str, Any]], console: Console, most: int | None) -> None:
+    is_garbled = any(_garbled(link) for link in links)
+
     def row(link: Mapping[str, Any]) -> Row:
         counters = link.get("counters", {})
         since = f" {span(link['since_s'])}" if link.get("since_s") is not None and not link["up"] else ""
+        word = "waiting" if str(link.get("trouble", "")).startswith(WAITING) else "down"
         urls = list(link.get("urls", ()))
         via = f" via {link['url']}" if len(urls) > 1 or (urls and urls[0] != link["name"]) else ""
         counted = (str(counters.get(name, 0)) for name in ("requests", "timeouts", "late", "losses"))
-        load, state = f"{float(link.get('load_percent') or 0):.0f}%", "up" if link["up"] else f"down{since}"
-        cells = (f"{link['name']}{via}", state, load, str(link.get("queued", 0)), *counted)
-        return None if link["up"] else "red", cells
+        load, state = f"{float(link.get('load_percent') or 0):.0f}%", "up" if link["up"] else f"{word}{since}"
+        garbled = (str(_garbled(link)),) if is_garbled else ()
+        cells = (f"{link['name']}{via}", state, load, str(link.get("queued", 0)), *counted, *garbled)
+        return None if link["up"] else "yellow" if word == "waiting" else "red", cells
 
-    columns = ("link", "state", ">load", ">queued", ">requests", ">time-outs", ">late", ">losses")
+    columns = ["link", "state", ">load", ">queued", ">requests", ">time-outs", ">late", ">losses"]
+    columns += [">garbled"] if is_garbled else []
     _table("links", columns, map(row, links), console, most, folds=2)
+
+
+def _garbled(link: Mapping[str, Any]) -> int:
+    """Frames with a wrong checksum, and noise, on a line."""
+    return int(link.get("counters", {}).get("crc_errors", 0))
 
 
 def _show_devices(devices: Sequence[Mapping[str, Any]], console: Console, most: int | None) -> None:

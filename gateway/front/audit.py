@@ -137,7 +137,8 @@ def _old(unit: Unit, pdu: bytes) -> bytes | None:
 def line(record: Record) -> str:
     """One JSON object. Registers are numbers, coils 0 and 1; what has no range is told as the bytes of the request."""
     time_s, origin, unit_id, pdu, old, answer, why, took_s = record
-    written = next((touch for touch in touches(pdu) if touch.writes), None)
+    touched = touches(pdu)  # a write's own range comes last
+    written = touched[-1] if touched and touched[-1].writes else None
     before = None if written is None or old is None else _numbers(written, old)
     after = None if written is None else _new(written, pdu, before)
     parts = [f'{{"time":"{utc(time_s)}",{_who(origin)},"unit":{unit_id},"function":{pdu[0]},{_range(written)}']
@@ -185,9 +186,11 @@ def _second(seconds: int) -> str:
 @functools.lru_cache(maxsize=1024)
 def _who(origin: Origin) -> str:
     client, role, door = map(json.dumps, (origin.peer, origin.role, origin.door))
-    return f'"client":{client},"role":{role},"door":{door}'
+    shown = "" if origin.certificate is None else f',"certificate":{json.dumps(origin.certificate)}'
+    return f'"client":{client},"role":{role}{shown},"door":{door}'
 
 
+@functools.lru_cache(maxsize=1024)
 def _range(written: Touch | None) -> str:
     if written is None:
         return '"range":null,"table":null,"first":null,"count":null'

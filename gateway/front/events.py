@@ -8,7 +8,6 @@ messages when somebody asks. An answer that came later (of a forward) stands whe
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
 
 from gateway.modbus import spec
 
@@ -38,12 +37,11 @@ _KINDS = {
 """The others, of which the specification says nothing, failed as 04 did: 0B of a gateway above all."""
 
 
-class _Note(NamedTuple):
-    """`events` in the place of message `number`, or behind it."""
+_REFUSALS = tuple(bytes((SENT | _KINDS.get(code, _FAILED), RECEIVED)) for code in range(256))
+"""By exception code: the events of a message that was answered with it."""
 
-    number: int
-    events: bytes
-    is_message: bool
+_Note = tuple[int, bytes, bool]
+"""Number of a message, events; True: they stand in its place, False: behind it."""
 
 
 class Events:
@@ -55,35 +53,30 @@ class Events:
         self._older = bytes((RESTARTED,))
         """What was before message 1."""
         self._notes: deque[_Note] = deque(maxlen=MAX_EVENTS)
-        """In the order of their numbers; each is an event at least, so more are never shown."""
+        """In the order of their numbers, as they come; each is an event at least, so more are never shown."""
 
     def refused(self, number: int, code: int) -> None:
         """Message `number` was answered with an exception."""
-        self._note(number, bytes((SENT | _KINDS.get(code, _FAILED), RECEIVED)), is_message=True)
+        self._notes.append((number, _REFUSALS[code], True))
 
     def unanswered(self, number: int, received: int = RECEIVED) -> None:
         """Message `number` got no answer: a unit that is not there, a broadcast."""
-        self._note(number, bytes((received,)), is_message=True)
+        self._notes.append((number, bytes((received,)), True))
 
     def add(self, number: int, event: int) -> None:
         """Something that was no message, behind message `number`."""
-        self._note(number, bytes((event,)), is_message=False)
-
-    def _note(self, number: int, events: bytes, *, is_message: bool) -> None:
-        if self._notes and number < self._notes[-1].number:  # one client's messages are counted as they are served
-            number = self._notes[-1].number
-        self._notes.append(_Note(number, events, is_message))
+        self._notes.append((number, bytes((event,)), False))
 
     def log(self, messages: int) -> bytes:
         """What there is after so many messages, newest first."""
         found = bytearray()
         number = messages
-        for note in reversed(self._notes):
+        for at, events, is_message in reversed(self._notes):
             if len(found) >= MAX_EVENTS:
                 break
-            found += _ordinary(number - note.number)
-            found += note.events
-            number = min(number, note.number - note.is_message)
+            found += _ordinary(number - at)
+            found += events
+            number = min(number, at - is_message)
         found += _ordinary(number) + self._older
         return bytes(found[:MAX_EVENTS])
 

@@ -42,6 +42,8 @@ class Origin(NamedTuple):
     """The URL of the listener through which it came."""
     role: str | None = None
     """From its certificate (MB-TCP-Security R-21); None: it has none, or no certificate."""
+    certificate: str | None = None
+    """Subject and serial number, for people; None: it has shown none."""
 
 
 class Watch(Protocol):

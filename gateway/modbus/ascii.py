@@ -43,6 +43,7 @@ class AnswerReceiver:
     """Cuts the answer to one request at a time out of whatever a line brings, however it is split."""
 
     __slots__ = ("_head", "_is_noisy", "_line", "_request", "came", "noise")
+    is_open = False
 
     def __init__(self) -> None:
         self.noise = 0
@@ -75,7 +76,7 @@ class AnswerReceiver:
         self.came += len(data)
         self._line += data
 
-    def take(self) -> tuple[int, bytes] | None:
+    def take(self, *, is_silent: bool = False) -> tuple[int, bytes] | None:
         """Unit id and PDU of the next frame that may be the answer, also one of another unit; None: not yet."""
         while (end := self._line.find(END)) >= 0:
             line, self._line = self._line[:end], self._line[end + len(END) :]

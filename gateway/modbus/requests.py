@@ -2,12 +2,15 @@
 
 On a shared line a server hears everything: requests to others and their answers, too. So what stands at the start is
 tried as a request, then as a response, each as long as its function says, and its check sum decides. Where a function
-tells no length a frame ends where its own CRC does, when nothing follows or what follows is a frame again: that a CRC
-is right somewhere in the middle happens, at 1 in 65536 places.
+tells no length, a frame ends where its own CRC does, if there was silence behind it or what follows is a frame again.
+TCP has no silence, there it ends with what came together.
 
-The rule: a receiver never searches for a frame inside of what it cannot read. RTU begins anew after silence, which only
-a serial line has; ASCII at the next colon. What is dropped is counted in `errors`; over TCP, which loses nothing, one
-error means that the other end speaks something else.
+Beware of a CRC whose last byte is 0, as one in 256: it is right without that byte, too, and the bytes of a serial line
+may come one by one. So what is whole as one kind and may become whole as the other is not believed at once.
+
+The rule: a receiver never searches for a frame inside of what it cannot read. RTU begins anew after silence, ASCII at
+the next colon. What is dropped is counted in `errors`; over TCP, which loses nothing, one error means that the other
+end speaks something else.
 """
 
 from __future__ import annotations
@@ -19,10 +22,12 @@ from gateway.modbus import ascii, rtu, spec
 Frame = tuple[int, bytes]
 """Unit id, PDU."""
 
-MAX_FEED_SIZE: Final = 1024
+MAX_FEED_SIZE: Final = 256
 """Bytes to feed at once: so many are cut within a few milliseconds whatever they are."""
 
-_DELIMITERS: Final = frozenset(range(0x80)) - frozenset(b":\r0123456789ABCDEFabcdef")
+_ECHO_SIZE: Final = 8
+"""Of function 08 sub-function 00 with one word of data. It may have any number of them, but hardly ever does."""
+_DELIMITERS: Final = frozenset(range(0x80)) - frozenset(b"\0\r:0123456789ABCDEFabcdef")
 """What may stand for LF: nothing that a frame has inside, or that 7 data bits do not carry."""
 _BETWEEN: Final = b"\r\n\t \0"
 """What may stand between ASCII frames and means nothing."""
@@ -58,16 +63,20 @@ class Requests(Protocol):
 
 
 class RtuRequests:
-    """Of an RTU line. Keeps at most two frames' worth of bytes beyond what it is fed."""
+    """Of RTU. Keeps at most two frames' worth of bytes."""
 
-    __slots__ = ("_is_lost", "_rest", "errors", "heard")
+    __slots__ = ("_has_silence", "_is_lost", "_may_trail", "_rest", "errors", "heard")
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_silence: bool) -> None:
+        """`has_silence`: of a serial line, where `silence` will be called."""
+        self._has_silence = has_silence
         self.errors = 0
         self.heard = 0
         self._rest = b""
         self._is_lost = False
         """What came was no frame: nothing is read until there was silence."""
+        self._may_trail = False
+        """A 0 may follow that is the last byte of the frame before."""
 
     @property
     def is_waiting(self) -> bool:
@@ -79,14 +88,15 @@ class RtuRequests:
                 return []
             self._is_lost = False
         rest, self._rest = self._rest, b""
-        cut = _Cut(rest + data)
+        cut = _Cut(rest + data, ends_here=not self._has_silence, may_trail=self._may_trail)
         if rest and after_silence and not cut.at:
             # Either the second half of a frame that came late, or a frame after noise: what is whole, or can be, wins.
-            alone = _Cut(data)
+            alone = _Cut(data, ends_here=not self._has_silence)
             if not cut.may_grow or alone.at == len(data):
                 self.errors += 1
                 cut = alone
         self.heard += cut.heard
+        self._may_trail = cut.may_trail
         if cut.may_grow:
             self._rest = cut.data[cut.at :]
         else:
@@ -99,7 +109,8 @@ class RtuRequests:
         rest, self._rest = self._rest, b""
         if not rest:
             return []
-        cut = _Cut(rest, is_over=True)
+        cut = _Cut(rest, ends_here=True, is_over=True, may_trail=self._may_trail)
+        self._may_trail = False
         self.heard += cut.heard
         self.errors += cut.at < len(rest)
         return cut.requests
@@ -109,7 +120,7 @@ class RtuRequests:
 
 
 class AsciiRequests:
-    """Of an ASCII line; other units' answers look like requests to them. Keeps at most one frame's worth of bytes."""
+    """Of an ASCII line; answers look like requests, but for exception responses. Keeps at most one frame's bytes."""
 
     __slots__ = ("_answers_with", "_rest", "delimiter", "errors", "heard")
 
@@ -163,8 +174,9 @@ class AsciiRequests:
             data = data[stop + len(end) :]
             if frame is None:
                 self.errors += 1
-            else:
-                self.heard += 1
+                continue
+            self.heard += 1
+            if frame[1][0] < spec.EXCEPTION_BIT:
                 frames.append(frame)
 
     def silence(self) -> list[Frame]:
@@ -178,17 +190,21 @@ class AsciiRequests:
         return frame
 
 
-def requests_of(framing: str) -> Requests:
+def requests_of(framing: str, *, has_silence: bool) -> Requests:
     """A receiver for `rtu` or `ascii`."""
-    return AsciiRequests() if framing == "ascii" else RtuRequests()
+    return AsciiRequests() if framing == "ascii" else RtuRequests(has_silence=has_silence)
 
 
 class _Cut:
     """The whole frames at the start of `data`."""
 
-    __slots__ = ("at", "data", "heard", "may_grow", "requests")
+    __slots__ = ("at", "data", "heard", "may_grow", "may_trail", "requests")
 
-    def __init__(self, data: bytes, *, is_over: bool = False) -> None:
+    def __init__(self, data: bytes, *, ends_here: bool, is_over: bool = False, may_trail: bool = False) -> None:
+        """`ends_here`: a frame may, that nothing follows; `is_over`: nothing will ever follow.
+
+        `may_trail`: a 0 at the start may be the last byte of the frame before.
+        """
         self.data = data
         self.at = 0
         """Where they end."""
@@ -196,27 +212,52 @@ class _Cut:
         self.requests: list[Frame] = []
         self.may_grow = True
         """What follows, if anything, may be the beginning of a frame."""
+        self.may_trail = may_trail
         while self.at < len(data):
-            size, is_request = _first(data[self.at : self.at + 2 * rtu.MAX_SIZE], is_over=is_over)
+            head = data[self.at : self.at + 2 * rtu.MAX_SIZE]
+            size, is_request = _first(head, ends_here=ends_here, is_over=is_over)
             if size <= 0:
+                if self.may_trail and not head[0] and (size or is_over or _is_frame(head[1:])):
+                    self.at += 1
+                    self.may_trail = False
+                    continue
                 self.may_grow = not size
                 break
             if is_request:
-                self.requests.append((data[self.at], data[self.at + 1 : self.at + size - 2]))
+                self.requests.append((head[0], head[1 : size - 2]))
+            self.may_trail = is_request and rtu.response_size(head) == size + 1
             self.heard += 1
             self.at += size
 
 
-def _first(data: bytes, *, is_over: bool) -> tuple[int, bool]:
+def _first(data: bytes, *, ends_here: bool, is_over: bool) -> tuple[int, bool]:
     """Size of the frame at the start, and whether it is a request; 0: it may not be whole yet; -1: there is none."""
     head = data[: rtu.MAX_SIZE]
-    known = _by_length(head)
-    if known is not None:
-        return known
+    if len(head) < 2:
+        return 0, False
+    request = rtu.request_size(head) if head[1] < spec.EXCEPTION_BIT else rtu.MAX_SIZE + 1
+    response = rtu.response_size(head)
+    if request is None or response is None:
+        return _by_crc(data, ends_here=ends_here, is_over=is_over)
+    if _is_whole(head, request):
+        return request, True
+    may_be_request = _may_grow(head, request)
+    if not _is_whole(head, response):
+        return (0 if may_be_request or _may_grow(head, response) else -1), False
+    if may_be_request and not is_over and (request == response + 1 or not ends_here):
+        return (response if _is_frame(data[response:]) else 0), False
+    return response, False
+
+
+def _by_crc(data: bytes, *, ends_here: bool, is_over: bool) -> tuple[int, bool]:
+    """As `_first`, of a function that does not tell how long it is."""
+    head = data[: rtu.MAX_SIZE]
+    if head[1] == spec.DIAGNOSTICS and _is_whole(head, _ECHO_SIZE):
+        return _ECHO_SIZE, True
     ends = rtu.crc_ends(head)
     if not ends:
         return (0 if len(head) < rtu.MAX_SIZE else -1), False
-    if ends[-1] == len(data):
+    if ends_here and ends[-1] == len(data):
         return ends[-1], True
     for end in ends:
         if _is_frame(data[end:]):
@@ -227,23 +268,18 @@ def _first(data: bytes, *, is_over: bool) -> tuple[int, bool]:
 def _is_frame(data: bytes) -> bool:
     """Whether a whole frame stands at the start."""
     head = data[: rtu.MAX_SIZE]
-    known = _by_length(head)
-    return known[0] > 0 if known is not None else bool(rtu.crc_ends(head))
+    if len(head) < rtu.MIN_SIZE:
+        return False
+    sizes = (rtu.request_size(head), rtu.response_size(head))
+    if None in sizes:
+        return bool(rtu.crc_ends(head))
+    return any(_is_whole(head, size) for size in sizes if size is not None)
 
 
-def _by_length(head: bytes) -> tuple[int, bool] | None:
-    """As `_first`, of a function that tells how long its frames are; None: it does not."""
-    if len(head) < 2:
-        return 0, False
-    sizes = [(rtu.response_size(head), False)]
-    if head[1] < spec.EXCEPTION_BIT:
-        sizes.insert(0, (rtu.request_size(head), True))
-    may_grow = False
-    for size, is_request in sizes:
-        if size is None:
-            return None
-        if not 0 < size <= len(head):
-            may_grow |= size <= rtu.MAX_SIZE and len(head) < rtu.MAX_SIZE
-        elif size >= rtu.MIN_SIZE and not rtu.crc16(head[:size]):
-            return size, is_request
-    return (0 if may_grow else -1), False
+def _is_whole(head: bytes, size: int) -> bool:
+    return rtu.MIN_SIZE <= size <= len(head) and not rtu.crc16(head[:size])
+
+
+def _may_grow(head: bytes, size: int) -> bool:
+    """Whether a frame of this size (0: not known yet) may begin so and not be whole."""
+    return len(head) < rtu.MAX_SIZE and (not size or len(head) < size <= rtu.MAX_SIZE)

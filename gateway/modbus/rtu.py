@@ -2,7 +2,8 @@
 
 RTU marks a frame by silence. Silence does not survive TCP, and no program sees 1.5 characters of it behind a USB
 adapter, so frames are cut by length: every public function tells its own from its first bytes. Of a function that does
-not, a frame is whole when what has come so far ends in its own CRC.
+not, a frame is whole when what has come ends in its own CRC and nothing follows: a CRC that ends in 0
+(one in 256) is right without that byte, too.
 """
 
 from __future__ import annotations
@@ -161,13 +162,15 @@ class AnswerReceiver:
     like a frame, too.
     """
 
-    __slots__ = ("_data", "_heads", "_is_noisy", "_request", "_unit_id", "came", "noise")
+    __slots__ = ("_data", "_heads", "_is_noisy", "_request", "_unit_id", "came", "is_open", "noise")
 
     def __init__(self) -> None:
         self.noise = 0
         """Requests for which something came that is no answer, or has a wrong CRC."""
         self.came = 0
         """Bytes since the request."""
+        self.is_open = False
+        """What came is an answer if nothing follows: take it when there was silence."""
         self._data = b""
         self._unit_id = 0
         self._request = b""
@@ -195,11 +198,15 @@ class AnswerReceiver:
         if self.came > MAX_NOISE:
             self.clear()
 
-    def take(self) -> tuple[int, bytes] | None:
-        """Unit id and PDU of the next frame that may be the answer, also one of another unit; None: not yet."""
+    def take(self, *, is_silent: bool = False) -> tuple[int, bytes] | None:
+        """Unit id and PDU of the next frame that may be the answer, also one of another unit; None: not yet.
+
+        `is_silent`: nothing came for a while.
+        """
         data, keep = self._data, len(self._data)
+        self.is_open = False
         for start in range(len(data)):
-            size = self._size_at(start)
+            size = self._size_at(start, is_silent=is_silent)
             if size is None:
                 continue
             stop = start + size
@@ -222,7 +229,7 @@ class AnswerReceiver:
             self.noise += not self._is_noisy
             self._is_noisy = True
 
-    def _size_at(self, start: int) -> int | None:
+    def _size_at(self, start: int, *, is_silent: bool) -> int | None:
         """Size of the answer that begins there, as far as is known; None: none does."""
         data = self._data
         for head in self._heads:
@@ -238,7 +245,10 @@ class AnswerReceiver:
         size = len(self._request) + 3 if function == spec.DIAGNOSTICS else response_size(frame)
         if size is None or (not size and function == spec.ENCAPSULATED_INTERFACE):
             # Nobody can say; or its count is one of all objects, not of those in this answer (V1.1b3 6.21, example).
-            return len(frame) if MIN_SIZE <= len(frame) <= MAX_SIZE and not crc16(frame) else MAX_SIZE
+            if not MIN_SIZE <= len(frame) <= MAX_SIZE or crc16(frame):
+                return MAX_SIZE + 1
+            self.is_open = True
+            return len(frame) if is_silent else len(frame) + 1
         if size > MAX_SIZE:
             return None
         return size or len(frame) + 1

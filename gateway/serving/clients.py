@@ -148,13 +148,13 @@ class Clients:
     def configure(
         self, *, max_connections: int, idle_timeout_s: float, keepalive_s: float, limits: Limits | None = None
     ) -> None:
-        """From now on these hold: for clients that come, and for those that are there but for their number."""
+        """From now on these hold for clients that come; for those that are there, when `review` has been called."""
         self._max_connections = max_connections
         self._idle_timeout_s = idle_timeout_s
         self._keepalive_s = keepalive_s
         self._limits = limits or Limits()
         self._full = False
-        self.review()
+        self._look()
 
     def review(self) -> None:
         """The rules, the limits or the audit may be others: what is each client that is connected allowed now?
@@ -172,7 +172,7 @@ class Clients:
                 pace, address.pace = address.pace, None
                 pace.release()
         for client, place in list(self._connected.items()):
-            if not place.is_known:  # the rules that hold then are applied when it is
+            if not place.is_known or place.transport.is_closing():  # the rules are applied when it is known
                 continue
             entry = self.gate.admit(place.origin, place.door.access)
             if entry is None:
@@ -212,10 +212,10 @@ class Clients:
             place.is_known = False
         return place is not None
 
-    def introduce(self, client: Client, role: str | None, who: str) -> Entry | None:
+    def introduce(self, client: Client, role: str | None, certificate: str | None, who: str) -> Entry | None:
         """It is known who a client is that knocked, `who` for people; None: it may do nothing here, and must leave."""
         place = self._connected[client]
-        place.origin = place.origin._replace(role=role)
+        place.origin = place.origin._replace(role=role, certificate=certificate)
         client.pace = self._pace(place.address)
         place.is_known = True
         entry = self.gate.admit(place.origin, place.door.access)

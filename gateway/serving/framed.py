@@ -58,7 +58,7 @@ class Framed(asyncio.Protocol):
         self._entry: Entry | None = None
         """What it may use; None until it is let in."""
         self._transport: asyncio.Transport | None = None
-        self._requests = requests_of(door.url.framing)
+        self._requests = requests_of(door.url.framing, has_silence=False)
         self._data = b""
         """Received, not looked at yet."""
         self._frames: deque[Frame] = deque()
@@ -144,7 +144,7 @@ class Framed(asyncio.Protocol):
                 answer = answer.answer
             if answer is not None:
                 answers.append(self._frame(unit_id, answer))
-            else:
+            elif unit_id:
                 self._clients.counters.unanswered()
         if answers:
             transport.write(b"".join(answers))
@@ -173,15 +173,14 @@ class Framed(asyncio.Protocol):
 
     def _ask(self, unit_id: int, pdu: bytes) -> bytes | Later | None:
         """The answer of one of our units; None: nobody here answers."""
-        entry = self._entry
+        entry, counters = self._entry, self._clients.counters
         assert entry is not None
-        counters = self._clients.counters
-        answer: bytes | Later | None = None
-        if unit_id == BROADCAST:
+        if not unit_id:
             entry.broadcast(pdu)
-            counters.broadcasts += 1
-        elif entry.known[unit_id]:
-            answer = entry.ask(unit_id, pdu)
+            counters.requests += 1
+            counters.unanswered(received=events.BROADCAST if pdu[0] in BROADCASTS else events.RECEIVED)
+            return None
+        answer = entry.ask(unit_id, pdu) if entry.known[unit_id] else None
         counters.requests += 1  # not before: who asks for the counters is not in them
         return answer
 

@@ -89,6 +89,11 @@ class Listeners:
             for name in self._open[end].names:
                 log.info("listening on %s", name)
 
+    @property
+    def opened(self) -> Iterable[Opened]:
+        """Those that are open."""
+        return self._open.values()
+
     def stop(self) -> None:
         """Take nothing more on any of them; clients stay."""
         for listener in self._open.values():

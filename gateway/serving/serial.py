@@ -21,12 +21,14 @@ from collections.abc import Callable
 from typing import cast
 
 from gateway import serialport
+from gateway.errors import Refused
 from gateway.front import events
 from gateway.front.counters import LineCounters
+from gateway.front.diagnostics import Diagnostics, Sub
 from gateway.front.gate import Entry, Gate, Origin
-from gateway.front.line import LineDiagnostics
-from gateway.interfaces import Later
+from gateway.interfaces import Later, exception_response
 from gateway.modbus import spec
+from gateway.modbus.reach import BROADCASTS
 from gateway.modbus.requests import MAX_FEED_SIZE, AsciiRequests, requests_of
 from gateway.repeat import Repeats
 from gateway.serving.doors import Door
@@ -40,6 +42,12 @@ ASCII_SILENCE_S = 1.0
 """The same of ASCII: the guide allows its characters a second (serial line guide 2.5.2)."""
 LATE_S = 0.01
 """A timer that comes later than this after its time: the loop stood still, and what came meanwhile is not read yet."""
+ECHO_S = 0.03
+"""What comes within this after we have sent the same may be an echo: 16 ms of a USB adapter, and ours. A client that
+repeats a write so soon is not answered until the first read has shown that its adapter has no echo."""
+
+_RESTART = bytes((spec.DIAGNOSTICS, 0, Sub.RESTART))
+"""What alone is listened to in listen-only mode begins with this."""
 
 FIRST_WAIT_S = 0.25
 """Until a port is tried again; twice as long each time."""
@@ -93,13 +101,14 @@ class SerialLine(asyncio.Protocol):
         self._gap_s = 0.0 if self._is_ascii else door.url.line.t35_s
         """Quiet before an answer."""
         self._silence_s = ASCII_SILENCE_S if self._is_ascii else max(MIN_SILENCE_S, door.url.line.t35_s)
-        self._requests = requests_of(door.url.framing)
+        self._requests = requests_of(door.url.framing, has_silence=True)
         self._functions = LineFunctions(Diagnostics(self.counters, register, self))
         self._entry: Entry | None = None
         """What a client of this line may use; None: nothing."""
         self._generation = -1
         """Of the rules by which that was found."""
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport | None = None
+        """None: the port is not open."""
         self._later: Later | None = None
         """The answer that is still to come."""
         self._unit_id = 0
@@ -107,26 +116,27 @@ class SerialLine(asyncio.Protocol):
         self._sending: asyncio.TimerHandle | None = None
         """The answer that leaves after the gap."""
         self._silence: asyncio.TimerHandle | None = None
-        self._silence_due_s = 0.0
         self._heard_s = 0.0
         """When the last byte came, on the monotonic clock: the loop's may be as coarse as the gap."""
         self._echo = b""
         """What must come first if the adapter hears what it sends."""
         self._tells_echo = False
         """No request is the same bytes as the answer that was sent last."""
-        self._echoes = False
-        """It does. Answers to writes would be taken for requests, and answered, and so for ever."""
+        self._echoes: bool | None = None
+        """Whether it does; None: not known yet. Answers to writes would be taken for requests, and so for ever."""
+        self._sent_s = 0.0
+        """When the last answer was all on the wire."""
         self._stopped = False
         self._repeats = Repeats()
 
     # -- the port -----------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self.transport = cast(asyncio.Transport, transport)
         self.lost.clear()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        self.transport = None
         self._withdraw()
         if self._silence is not None:
             self._silence.cancel()
@@ -141,7 +151,7 @@ class SerialLine(asyncio.Protocol):
         now_s = time.monotonic()
         after_silence = bool(self._gap_s) and now_s - self._heard_s >= self._gap_s
         self._heard_s = now_s
-        if self._echo and not (data := self._without_echo(data)):
+        if self._echo and self._echoes is not False and not (data := self._without_echo(data, now_s)):
             return
         requests = self._requests
         self._gate.judge()
@@ -153,34 +163,40 @@ class SerialLine(asyncio.Protocol):
         if requests.is_waiting and self._silence is None:
             self._await_silence(self._silence_s)
 
-    def _without_echo(self, data: bytes) -> bytes:
+    def _without_echo(self, data: bytes, now_s: float) -> bytes:
         """What is left when that is taken off which we sent, if the adapter hears it; find out whether it does."""
         ours = self._echo
         size = min(len(ours), len(data))
         if data[:size] != ours[:size]:
             self._echo = b""
+            if self._tells_echo and self._echoes is None:
+                self._echoes = False
             return data
         self._echo = ours[size:]
-        if not self._echo and self._tells_echo and not self._echoes:
-            self._echoes = True
-            log.info("%s: the adapter hears what it sends: that is left out from now on", self._door.url)
-        return data[size:] if self._echoes else data
+        is_echo = bool(self._echoes)
+        if not self._echo and self._echoes is None:
+            if self._tells_echo:
+                self._echoes = is_echo = True
+                log.info("%s: the adapter hears what it sends: that is left out from now on", self._door.url)
+            else:  # of a write, and nobody can tell, but by how soon it came
+                is_echo = now_s - self._sent_s < ECHO_S
+        return data[size:] if is_echo else data
 
-    def _await_silence(self, delay_s: float) -> None:
-        self._silence_due_s = time.monotonic() + delay_s
-        self._silence = asyncio.get_running_loop().call_later(delay_s, self._is_silent)
+    def _await_silence(self, delay_s: float, *, again: bool = False) -> None:
+        due_s = time.monotonic() + delay_s
+        self._silence = asyncio.get_running_loop().call_later(delay_s, self._is_silent, due_s, again)
 
-    def _is_silent(self) -> None:
+    def _is_silent(self, due_s: float, again: bool) -> None:
         """Perhaps: bytes may have come since, and the loop may have slept over others."""
         self._silence = None
         now_s = time.monotonic()
         left_s = self._heard_s + self._silence_s - now_s
         if not self._requests.is_waiting:
             return
-        if now_s - self._silence_due_s > LATE_S:
-            self._await_silence(self._silence_s)
-        elif left_s > 0:
+        if left_s > 0:
             self._await_silence(left_s)
+        elif now_s - due_s > LATE_S and not again:
+            self._await_silence(LATE_S, again=True)
         else:
             self._gate.judge()
             for unit_id, pdu in self._requests.silence():
@@ -237,6 +253,8 @@ class SerialLine(asyncio.Protocol):
         if self._generation != gate.generation:
             self._generation = gate.generation
             self._entry = gate.admit(Origin(door.url.path, None, str(door.url)), door.access)
+            if self._entry is None:
+                log.warning("%s: nobody may do anything there (access): all requests are ignored", door.url)
         return self._entry
 
     def _settled(self) -> None:
@@ -254,7 +272,6 @@ class SerialLine(asyncio.Protocol):
             return
         if answer[0] >= spec.EXCEPTION_BIT:
             self.counters.refused(answer[1])
-            self._gate.counters.refused(answer[1])
         self._tells_echo = answer[0] in spec.TABLE_BY_READ_FUNCTION
         frame = self._requests.pack(unit_id, answer)
         gap_s = max(0.0, self._heard_s + self._gap_s - time.monotonic())
@@ -265,13 +282,16 @@ class SerialLine(asyncio.Protocol):
     def _send(self, frame: bytes) -> None:
         self._sending = None
         self.idle.set()
-        transport = self._transport
+        transport = self.transport
         if transport is None or transport.is_closing():
             return
         if transport.get_write_buffer_size():  # nobody who takes turns asks while an answer is still leaving
             self.counters.unanswered()
             return
+        line = self._door.url.line
+        assert line is not None
         self._echo = frame
+        self._sent_s = time.monotonic() + line.char_s * len(frame)
         transport.write(frame)
 
     def _withdraw(self) -> None:
@@ -313,16 +333,15 @@ class SerialDoor:
         if not serialport.is_installed():
             raise OSError(serialport.MISSING)
         self.line = SerialLine(gate, door, register)
-        self._door = door
-        self._transport: asyncio.Transport | None = None
+        self.url = door.url
         self._task = asyncio.get_running_loop().create_task(self._keep_open(), name=f"listen on {door.url}")
 
     async def _keep_open(self) -> None:
-        url, line = self._door.url, self.line
+        url, line = self.url, self.line
         wait_s, is_told = FIRST_WAIT_S, False
         while True:
             try:
-                self._transport = await self._open()
+                await self._open()
             except OSError as error:
                 if not is_told:
                     is_told = True
@@ -338,12 +357,12 @@ class SerialDoor:
             await asyncio.sleep(wait_s * random.uniform(1 - JITTER, 1 + JITTER))
             wait_s = min(2 * wait_s, MAX_WAIT_S)
 
-    async def _open(self) -> asyncio.Transport:
-        url = self._door.url
+    async def _open(self) -> None:
+        url = self.url
         settings = url.line
         assert settings is not None
         rs485 = serialport.Rs485(settings.rts, settings.rts_before_s, settings.rts_after_s) if settings.rs485 else None
-        transport, _ = await serialport.open_port(
+        await serialport.open_port(
             lambda: self.line,
             url.path,
             baudrate=settings.baudrate,
@@ -352,7 +371,6 @@ class SerialDoor:
             databits=settings.databits,
             rs485=rs485,
         )
-        return transport
 
     def stop(self) -> None:
         """Take nothing more; the answer that is still to come may leave."""
@@ -362,16 +380,16 @@ class SerialDoor:
         """Until it has left the port."""
         await self.line.idle.wait()
         self._task.cancel()
-        if self._transport is not None and not self.line.lost.is_set():
-            self._transport.close()
+        if self.line.transport is not None:
+            self.line.transport.close()
             await self.line.lost.wait()
 
     def close(self) -> None:
         """At once."""
         self.line.stop()
         self._task.cancel()
-        if self._transport is not None:
-            self._transport.abort()
+        if self.line.transport is not None:
+            self.line.transport.abort()
 
 
 def _why(error: Exception | None) -> str:

@@ -87,6 +87,11 @@ class Server:
         )
         self._backlog = backlog
 
+    @property
+    def lines(self) -> list[SerialDoor]:
+        """The serial lines on which we are some of the units, for those who look."""
+        return [listener for listener in self._listeners.opened if isinstance(listener, SerialDoor)]
+
     def stop_accepting(self) -> None:
         """Nobody new comes in; clients stay."""
         self._listeners.stop()

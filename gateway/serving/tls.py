@@ -141,9 +141,12 @@ class TlsConnection(Connection):
         """Whether it has a place."""
         return self._transport is not None
 
-    def introduce(self, role: str | None, who: str) -> bool:
+    def introduce(self, peer: Peer | None, version: str) -> bool:
         """It is known who it is; False: it may do nothing here."""
-        entry = self._clients.introduce(self, role, who)
+        if peer is None:
+            entry = self._clients.introduce(self, None, None, f"no certificate, {version}")
+        else:
+            entry = self._clients.introduce(self, peer.role.name, peer.name, f"{peer}, {version}")
         if entry is None:
             return False
         self.last_s = self._clients.gate.freshness.clock()
@@ -267,18 +270,16 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
     def _identify(self, tls: ssl.SSLObject) -> None:
         """The handshake is done: who is it, and what comes next."""
         der = tls.getpeercert(True)
-        role, who = None, "no certificate"
         if der is not None:  # None: a session was resumed by a library that does not keep it; then it has no role
             try:
                 self.peer = peer_of(der)
             except TlsError as error:
                 self.fail(str(error))
                 return
-            role, who = self.peer.role.name, str(self.peer)
             if why := self.why_not_valid():  # a session that is resumed is not verified again
                 self.fail(why)
                 return
-        if not self._connection.introduce(role, f"{who}, {tls.version()}"):
+        if not self._connection.introduce(self.peer, tls.version() or "TLS"):
             self.abort()
             return
         self._is_shaking = False

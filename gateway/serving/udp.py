@@ -239,6 +239,7 @@ class Sender:
             if (tid, unit_id, pdu) in begun:
                 counters.twins += 1
                 return
+            counters.requests += 1
             self._wait(begun, (tid, unit_id, pdu))
             lane.take(tid, unit_id, pdu)
             return

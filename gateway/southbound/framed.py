@@ -37,8 +37,10 @@ TURNAROUND_S = 0.1
 """The least of what the serial line guide advises after a broadcast (2.4.1: 100..200 ms)."""
 BURST_S = 0.05
 """Bytes that nobody asked for count once, as one late answer, unless they are so far apart."""
+SILENCE_S = 0.05
+"""Behind an answer that only silence ends; adapters hold bytes back for 16 ms, and so may a network."""
 MAX_GAP_WAIT_S = 0.1
-"""So long a request waits for the quiet before it, on a line that never is."""
+"""So much longer than its gap a request waits for quiet, on a line that never is."""
 
 
 class Receiver(Protocol):
@@ -47,10 +49,13 @@ class Receiver(Protocol):
     noise: int
     came: int
 
+    @property
+    def is_open(self) -> bool: ...
+
     def expect(self, unit_id: int, pdu: bytes) -> None: ...
     def clear(self) -> None: ...
     def feed(self, data: bytes) -> None: ...
-    def take(self) -> tuple[int, bytes] | None: ...
+    def take(self, *, is_silent: bool = False) -> tuple[int, bytes] | None: ...
 
 
 class Framing(NamedTuple):
@@ -88,18 +93,17 @@ class FramedCarrier(asyncio.Protocol):
     """One connection of a link. It is its own Line (seams)."""
 
     __slots__ = (
-        "_broadcast_timer",
         "_closed",
         "_echo",
         "_echoes",
         "_framing",
-        "_gap_timer",
         "_is_late",
         "_name",
         "_pace",
         "_receiver",
         "_tells_echo",
         "_tid",
+        "_timer",
         "_transport",
         "_unit_id",
         "_used_s",
@@ -124,8 +128,8 @@ class FramedCarrier(asyncio.Protocol):
         self._used_s = 0.0
         """Until when the line was used: the last byte that came, or the last that we sent; on the monotonic clock,
         which is finer than the loop's."""
-        self._gap_timer: asyncio.TimerHandle | None = None
-        self._broadcast_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        """What is next for the request: it is sent after the gap, a broadcast is done, an answer has silence behind."""
         self._echo = b""
         """What must come first if the adapter hears what it sends."""
         self._tells_echo = False
@@ -164,10 +168,10 @@ class FramedCarrier(asyncio.Protocol):
         tid, unit_id, pdu = data[0] << 8 | data[1], data[LENGTH_SEEN_SIZE], data[LENGTH_SEEN_SIZE + 1 :]
         frame = self._framing.pack(unit_id, pdu)
         self.forget()
-        self._send_when_quiet(tid, unit_id, pdu, frame, time.monotonic() + MAX_GAP_WAIT_S)
+        self._send_when_quiet(tid, unit_id, pdu, frame, time.monotonic() + self._pace.gap_s + MAX_GAP_WAIT_S)
 
     def forget(self) -> None:
-        self._stop_timers()
+        self._stop_timer()
         self._tid = NOBODY
         self._echo = b""
         self._receiver.clear()
@@ -176,7 +180,7 @@ class FramedCarrier(asyncio.Protocol):
     def close(self) -> None:
         """At once: what was written and not sent is not wanted any more."""
         self._closed = True
-        self._stop_timers()
+        self._stop_timer()
         self._tid = NOBODY
         if self._transport is not None:
             self._transport.abort()
@@ -184,13 +188,13 @@ class FramedCarrier(asyncio.Protocol):
     # -- sending ------------------------------------------------------------------------------------------------
 
     def _send_when_quiet(self, tid: int, unit_id: int, pdu: bytes, frame: bytes, latest_s: float) -> None:
-        self._gap_timer = None
+        self._timer = None
         if self._transport is None or self._transport.is_closing():
             return
         pace, now_s = self._pace, time.monotonic()
         quiet_s = min(self._used_s + pace.gap_s, latest_s)
         if pace.gap_s and now_s < quiet_s:
-            self._gap_timer = asyncio.get_running_loop().call_later(
+            self._timer = asyncio.get_running_loop().call_later(
                 quiet_s - now_s, self._send_when_quiet, tid, unit_id, pdu, frame, latest_s
             )
             return
@@ -200,23 +204,21 @@ class FramedCarrier(asyncio.Protocol):
         self._used_s = now_s + pace.char_s * len(frame)
         self._transport.write(frame)
         if not unit_id:
-            self._broadcast_timer = asyncio.get_running_loop().call_later(
+            self._timer = asyncio.get_running_loop().call_later(
                 self._used_s - now_s + pace.turnaround_s, self._answer_broadcast, pdu
             )
 
     def _answer_broadcast(self, pdu: bytes) -> None:
         """The units had their time."""
-        self._broadcast_timer = None
         tid = self._tid
         self.forget()
         is_range = pdu[0] in (spec.WRITE_MULTIPLE_COILS, spec.WRITE_MULTIPLE_REGISTERS)
         self.owner.received([(tid, 0, pdu[:5] if is_range else pdu)])
 
-    def _stop_timers(self) -> None:
-        for timer in (self._gap_timer, self._broadcast_timer):
-            if timer is not None:
-                timer.cancel()
-        self._gap_timer = self._broadcast_timer = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     # -- what comes ---------------------------------------------------------------------------------------------
 
@@ -238,13 +240,26 @@ class FramedCarrier(asyncio.Protocol):
                 self.owner.received([(NOBODY, 0, b"\0")])
             return
         self._receiver.feed(data)
-        while self._tid == tid and (answer := self._receiver.take()) is not None:
+        self._take()
+
+    def _take(self, *, is_silent: bool = False) -> None:
+        tid = self._tid
+        while self._tid == tid and (answer := self._receiver.take(is_silent=is_silent)) is not None:
             unit_id, pdu = answer
             if unit_id == self._unit_id:
                 self._tid = NOBODY
                 self._receiver.clear()
             self.owner.received([(tid, unit_id, pdu)])
         self._tell_noise()
+        if self._tid == tid and self._receiver.is_open:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(SILENCE_S, self._after_silence)
+
+    def _after_silence(self) -> None:
+        """Nothing followed what may be a whole answer of a length that nobody knows."""
+        self._timer = None
+        self._take(is_silent=True)
 
     def _without_echo(self, data: bytes) -> bytes:
         """What is left when that is taken off which we sent, if the adapter hears it; find out whether it does."""
@@ -265,7 +280,7 @@ class FramedCarrier(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._stop_timers()
+        self._stop_timer()
         self._tid = NOBODY
         if self.stays and not self._closed:
             why = exc.strerror if isinstance(exc, OSError) else None

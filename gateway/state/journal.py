@@ -28,13 +28,14 @@ log = logging.getLogger(__name__)
 
 Record = TypeVar("Record")
 
-MAX_WAITING = 20_000
-"""Records that are not written yet, about 10 MB: a second of the fastest writes there are, or a disk that hangs for an
-hour of ordinary ones."""
+MAX_WAITING = 50_000
+"""Records that are not written yet, some 20 MB: a disk that hangs for an hour of ordinary writes."""
 GATHER_S = 0.2
 """From the first record that waits to its writing; what comes meanwhile leaves with it."""
-SLICE_S = 0.001
+SLICE_S = 0.0005
 """How long text is made before others may have the interpreter: so much later, at most, a client is answered."""
+REST_S = 0.002
+"""The pause after it: a flood of records has a fifth of the interpreter, some 25,000 lines a second, and no more."""
 BATCH_SIZE = 64 * 1024
 """Bytes of one write, and one line more."""
 RETRY_S = 1.0
@@ -156,6 +157,8 @@ class Journal(Generic[Record]):
             if self._problem:
                 self._problem = ""
                 log.warning("%s: %s is written again", self._name, self._open_path)
+            if self._waiting:
+                self._ending.wait(REST_S)
 
     def _make_batch(self) -> bool:
         """Text for one write; False: nothing waits."""

@@ -27,9 +27,14 @@ class Peer(NamedTuple):
     """SHA-256, lower-case hex."""
     role: Role
 
+    @property
+    def name(self) -> str:
+        """The one certificate of its CA, for people."""
+        return f"{self.subject}, serial {self.serial:x}"
+
     def __str__(self) -> str:
         role = f"role `{self.role.name}`" if self.role.name is not None else self.role.reason
-        return f"{self.subject}, serial {self.serial:x}, {role}"
+        return f"{self.name}, {role}"
 
 
 def peer_of(der: bytes) -> Peer:

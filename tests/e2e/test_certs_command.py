@@ -74,7 +74,9 @@ def test_what_init_prints_works_as_it_stands(tmp_path: Path) -> None:
 
         audit = tmp_path / "state" / "audit.jsonl"
         line = wait_until(lambda: audit.exists() and audit.read_text().splitlines(), 5.0, "a line of the audit")[0]
-        assert json.loads(line)["role"] == "operator"
+        told_by_audit = json.loads(line)
+        assert told_by_audit["role"] == "operator"
+        assert told_by_audit["certificate"].startswith("CN=operator, serial ")
 
 
 def test_certificates_that_do_not_work_end_the_start_with_the_file_and_what_to_do(tmp_path: Path) -> None:

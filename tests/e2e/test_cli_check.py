@@ -98,6 +98,106 @@ def test_warnings_are_shown_and_do_not_fail(tmp_path: Path) -> None:
     assert output.endswith("ok\n")
 
 
+RULES = """\
+server:
+  listen: [tcp://0.0.0.0:502, {url: "udp://0.0.0.0:503", access: [{may: read}]}]
+  access:
+    - {from: 10.1.0.0/16, range: [holding:0..9, coils:0], unit: [1, 5..6], function: [3, 16], may: write}
+    - {from: [10.0.0.0/8, "::1", 1.2.3.4], table: [holding, input], may: read}
+    - {from: 10.9.9.9, unit: 1, may: nothing}
+audit: {enabled: false}
+units:
+  1: {holding: 100, coils: 8, files: {4: , 5: {path: x.dat, read_only: true}}, fifo: {holding:10: }}
+  5: {coils: 1}
+"""
+
+
+def test_rules_are_sentences(tmp_path: Path) -> None:
+    output, errors = check(tmp_path, RULES)
+    assert errors == ""
+    assert output.splitlines()[1:8] == [
+        "who may do what on tcp://0.0.0.0:502, the first that fits:",
+        "  10.1.0.0/16 may read and write holding:0..9 (400001..400010) and coils:0 (000001) in units 1 and 5..6, "
+        "with functions 3 and 16",
+        "  10.0.0.0/8, ::1 or 1.2.3.4 may read holding and input",
+        "  10.9.9.9 may do nothing in unit 1",
+        "  nobody else may do anything",
+        "anybody may read on udp://0.0.0.0:503",
+        "writes are not kept (audit)",
+    ]
+    assert "unit 1: file 5, 10000 records, read only, in x.dat" in output
+    assert "unit 1: queue holding:10..41 (400011..400042)" in output
+
+
+def test_without_rules_everybody_may_do_everything(tmp_path: Path) -> None:
+    output, _ = check(tmp_path, PLANT)
+    assert "everybody may read and write\n" in output
+    assert "who wrote what is kept in audit.jsonl" in output
+    told = json.loads(check(tmp_path, PLANT, "--json")[0])
+    assert told["access"] == [{"listen": told["listen"], "rules": ["everybody may read and write"]}]
+
+
+def test_certificates_are_looked_into(tmp_path: Path) -> None:
+    plant = """\
+server: {listen: "tls://127.0.0.1:8020"}
+tls: {cert: certs/server.pem, key: certs/server.key, ca: certs/ca.pem}
+units: {1: {holding: 1}}
+"""
+    output, errors = check(tmp_path, plant, code=2)
+    assert output == ""
+    lines = errors.splitlines()
+    assert lines[0].startswith(
+        f"{tmp_path / 'plant.yaml'}:2:13: tls.cert: {tmp_path}/certs/server.pem: there is no such file"
+    )
+    assert lines[-1] == "3 mistakes; nothing was started"
+    made = gateway("certs", "init", str(tmp_path / "certs"))
+    assert made.returncode == 0, made.stderr
+    check(tmp_path, plant)
+    (tmp_path / "certs" / "server.key").chmod(0o644)
+    _, errors = check(tmp_path, plant, code=2)
+    assert f":2:36: tls.key: {tmp_path}/certs/server.key: mode 0644 lets every user" in errors
+    told = json.loads(check(tmp_path, plant, "--json", code=2)[0])
+    assert told["problems"][0]["path"] == "tls.key"
+    result = gateway("--config", str(tmp_path / "plant.yaml"))
+    assert result.returncode == 2
+    assert "tls.key" in result.stderr, "a start says the same"
+
+
+LACKING = """\
+server: {listen: [tcp://127.0.0.1:5020, "rtu:///dev/ttyS9"]}
+tls: {cert: a.pem, key: a.key, ca: ca.pem}
+devices:
+  meter: {url: "rtu:///dev/ttyS8", poll: [{read: "holding:0", to: "1/holding:0"}]}
+  plc: {url: "tls://127.0.0.1", poll: [{read: "holding:0", to: "1/holding:1"}]}
+  off: {enabled: false, url: "ascii:///dev/ttyS7", poll: [{read: "holding:0", to: "1/holding:2"}]}
+"""
+
+
+def test_a_package_that_is_not_installed_is_told_where_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("serial", "cryptography"):
+        (tmp_path / f"{package}.py").write_text("raise ImportError('not on this machine')\n")
+    for name in ("a.pem", "a.key", "ca.pem"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "a.key").chmod(0o600)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    _, errors = check(tmp_path, LACKING, code=2)
+    path = tmp_path / "plant.yaml"
+    lines = errors.splitlines()
+    serial, tls = 'pip install "gateway[serial]"', "a.pem: there is no certificate in it"
+    assert lines[0].startswith(f"{path}:1:41: server.listen[1]: ")
+    assert serial in lines[0]
+    assert lines[1].startswith(f"{path}:4:16: devices.meter.url: ")
+    assert serial in lines[1]
+    assert lines[2].startswith(f"{path}:2:13: tls.cert: ")
+    assert tls in lines[2]
+    assert not any("off" in line for line in lines), "a disabled device needs nothing"
+    result = gateway("--config", str(path), "--simulate")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1), "simulated devices need nothing, listeners do"
+    assert "server.listen[1]" in result.stderr
+
+
 @pytest.mark.parametrize("path", ["none.yaml", "."])
 def test_a_file_that_cannot_be_read_is_told(path: str) -> None:
     result = gateway("check", path)

@@ -56,6 +56,20 @@ def test_a_slower_device_overloads_the_link_and_the_worst_job_is_named(tmp_path:
     assert jobs[0] == "  press holding:0..9 (400001..400010) every 20ms: 175 % of the link"
 
 
+def test_a_serial_line_that_cannot_carry_it_is_told(tmp_path: Path) -> None:
+    line = "url: 'rtu:///dev/ttyUSB0?baudrate=9600'"
+    output, errors = plan(
+        tmp_path,
+        "units: {1: {input: 0..999}}\n"
+        f"devices: {{meter: {{{line}, every: 500ms, poll: [{{read: input:0..249, to: input:0}}]}}}}\n",
+    )
+    assert "is read every 500ms and takes 619ms on the wire at 9600 baud" in errors
+    name = "rtu:///dev/ttyUSB0?baudrate=9600"
+    assert f"  {name}: 128 % (bytes at 9600 baud alone 124 %), 4 requests/s of 1 device, 1 in flight" in output
+    assert f"warning: link {name} would be asked for 128 % of what it can carry" in output
+    assert "Intervals 1.3 times as long would do, or a faster line. Slow these down first:" in output
+
+
 def test_json_has_it_all(tmp_path: Path) -> None:
     output, _ = plan(tmp_path, PLANT, "--json", "--round-trip", "20ms")
     told = json.loads(output)

@@ -1,4 +1,4 @@
-"""`gateway read` and `gateway write` over every way: UDP, TLS, RTU and ASCII in TCP and on a serial line, and by name."""
+"""`gateway read` and `gateway write` over every way: UDP, TLS, RTU and ASCII in TCP and on serial lines; by name."""
 
 from __future__ import annotations
 

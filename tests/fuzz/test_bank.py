@@ -34,6 +34,12 @@ units:
       "input:3": [1, 2, 3]
   2: {coils: 0..65535, discrete: 0..65535, holding: 0..65535, input: 0..65535}
   3: {holding: 10}
+  5:
+    coils: 0..99
+    holding: 0..299
+    exception_status: coils:8
+    files: {1: {}, 4: {records: 300}, 5: {records: 300, read_only: true}}
+    fifo: {"holding:100": {from: "holding:1"}, "holding:200": {}}
 """
 
 
@@ -47,20 +53,35 @@ word = st.one_of(
     st.integers(0, 0xFFFF),
     st.sampled_from([0, 1, 2, 121, 123, 125, 126, 1968, 2000, 0xFF00, 0xFFFF]),
 )
-functions = st.sampled_from([1, 2, 3, 4, 5, 6, 8, 15, 16, 17, 22, 23, 43])
+functions = st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 15, 16, 17, 20, 21, 22, 23, 24, 43])
 
 
 def packed(function: int, words: list[int], rest: bytes) -> bytes:
     return (bytes((function,)) + struct.pack(f">{len(words)}H", *words) + rest)[:253]
 
 
+@st.composite
+def of_files(draw: st.DrawFn) -> bytes:
+    """Function 20 or 21, mostly as it should be."""
+    function = draw(st.sampled_from([20, 21]))
+    body = b""
+    for _ in range(draw(st.integers(0, 36))):
+        count = draw(st.integers(0, 130))
+        body += struct.pack(">BHHH", draw(st.sampled_from([6] * 9 + [0])), draw(st.integers(0, 6)), draw(word), count)
+        if function == 21:
+            body += bytes(2 * count)
+    return (bytes((function, len(body) + draw(st.sampled_from([0] * 9 + [1])) & 0xFF)) + body)[:253]
+
+
 anything = st.one_of(
     st.binary(min_size=1, max_size=253),
+    of_files(),
+    st.builds(lambda sub, data: struct.pack(">BH", 8, sub) + data, st.integers(0, 0x16), st.binary(max_size=4)),
     st.builds(packed, st.one_of(functions, st.integers(0, 255)), st.lists(word, max_size=6), st.binary(max_size=253)),
 )
 
 
-@given(pdu=anything, unit_id=st.sampled_from([0, 1, 2, 3, 4, 255]))
+@given(pdu=anything, unit_id=st.sampled_from([0, 1, 2, 3, 4, 5, 5, 255]))
 def test_any_pdu_gets_a_response_or_an_exception_of_its_function(
     units: Sequence[Unit], pdu: bytes, unit_id: int
 ) -> None:

@@ -11,7 +11,7 @@ from tests.support.needs import missing, require
 from tests.support.process import ROOT
 
 SOURCE = ROOT / "tests" / "support" / "libmodbus_client.c"
-CHECKS = 31
+CHECKS = 32
 
 
 @pytest.fixture(scope="module")

@@ -543,6 +543,10 @@ def test_our_certificate_is_read_anew_when_it_was_renewed(tmp_path: Path, author
 # -- devices that dial in -------------------------------------------------------------------------------------------
 
 
+MEETING = "127.0.0.77"
+"""Where devices dial in: an address on which no other test of this machine takes the port away."""
+
+
 class Ports:
     """A registry with one port, and links on it."""
 
@@ -552,7 +556,7 @@ class Ports:
         self.devices: list[Dtu] = []
 
     def dial(self, query: str = "", scheme: str = "listen+tcp") -> Dial:
-        url = parse_device_url(f"{scheme}://{HOST}:{self.port}{query}")
+        url = parse_device_url(f"{scheme}://{MEETING}:{self.port}{query}")
         return make_dialler(url, source=None, keepalive_s=60.0, dial_in=self.dial_in)
 
     @property
@@ -564,7 +568,7 @@ class Ports:
         end_s = time.monotonic() + DEADLINE_S
         while True:
             try:
-                self.devices.append(Dtu(self.port, device, *first))
+                self.devices.append(Dtu((MEETING, self.port), device, *first))
                 return self.devices[-1]
             except ConnectionRefusedError:
                 assert time.monotonic() < end_s, "nobody listens"
@@ -606,7 +610,7 @@ def ports() -> Iterator[Ports]:
 )
 def test_a_foreign_device_dials_in_and_is_polled(ports: Ports, run: Run, scheme: str, way: str) -> None:
     async def case(peer: Peer) -> None:
-        assert "(id meter7)" in await trouble(peer, f"waiting for the device to dial in to {HOST}:{ports.port}")
+        assert "(id meter7)" in await trouble(peer, f"waiting for the device to dial in to {MEETING}:{ports.port}")
         assert isinstance(await peer.ask(), LinkDown)
         dtu = await ports.device(plc.port, b"meter7")
         await peer.up()
@@ -860,7 +864,7 @@ def test_a_port_that_is_taken_is_the_links_trouble_and_opened_when_it_is_free(po
         await peer.up()
         assert await peer.ask() == SEVEN
 
-    with scripted() as device, socket.create_server((HOST, ports.port)) as taken:
+    with scripted() as device, socket.create_server((MEETING, ports.port)) as taken:
         ports.with_link(ports.dial("?id=meter7"), case, run)
 
 
@@ -871,7 +875,7 @@ def test_a_port_closes_with_its_last_link_and_opens_with_the_next(
 
     def listens() -> bool:
         try:
-            socket.create_connection((HOST, ports.port), 1.0).close()
+            socket.create_connection((MEETING, ports.port), 1.0).close()
         except ConnectionRefusedError:
             return False
         return True
@@ -902,11 +906,11 @@ devices:
   udp: {{url: "udp://127.0.0.1:{udp}", every: 100ms, poll: [{{read: "holding:0..9", to: "holding:0"}}]}}
   tls: {{url: "tls://127.0.0.1:{tls}", every: 100ms, poll: [{{read: "holding:0..9", to: "holding:10"}}]}}
   meter:
-    url: listen+rtu+tcp://127.0.0.1:{port}?id=meter7
+    url: listen+rtu+tcp://127.0.0.77:{port}?id=meter7
     every: 100ms
     poll: [{{read: "holding:0..9", to: "holding:20"}}]
   any:
-    url: listen+tcp://127.0.0.1:{free}
+    url: listen+tcp://127.0.0.77:{free}
     every: 100ms
     poll: [{{read: "holding:0..9", to: "holding:30"}}]
 """
@@ -924,8 +928,8 @@ def test_the_command_polls_them_all(authority: Authority, tmp_path: Path) -> Non
         gateway = stack.enter_context(running(yaml, tmp_path))
         wire = stack.enter_context(Wire(gateway.port))
         wait_until(lambda: gateway.count("listening on .* for devices that dial in") == 2, what="both ports")
-        stack.callback(Dtu(port, by_rtu.port, b"meter7").close)
-        stack.callback(Dtu(free, by_tcp.port).close)
+        stack.callback(Dtu((MEETING, port), by_rtu.port, b"meter7").close)
+        stack.callback(Dtu((MEETING, free), by_tcp.port).close)
         for first in (0, 10, 20, 30):
             pdu = bytes((3, 0, first, 0, 2))
             wait_until(lambda pdu=pdu: wire.ask(pdu) == TWO, what=f"holding:{first}")

@@ -17,7 +17,7 @@ def section(directory: Path) -> str:
     made = gateway("certs", "init", str(folder))
     if made.returncode:
         raise CannotRun(f"no certificates: {made.stderr.strip()}")
-    names = "cert: {0}/server.pem, key: {0}/server.key, ca: {0}/ca.pem, crl: {0}/crl.pem".format(FOLDER)
+    names = f"cert: {FOLDER}/server.pem, key: {FOLDER}/server.key, ca: {FOLDER}/ca.pem, crl: {FOLDER}/crl.pem"
     return f"tls: {{{names}}}"
 
 

@@ -1,9 +1,9 @@
 """What the proofs share: the real command, a control client that checks all the time, vital signs, and the verdict.
 
-The rule of the file: a proof is a list of findings, each a figure with a bound; it passes when all hold, and its command
-ends with 1 when one does not. What could not be done here (no root, a missing program) is a finding, too, with the
-reason, and never passes for done. The gateway is always the command in a process of its own, with a YAML that a user
-could have written.
+The rule of the file: a proof is a list of findings, each a figure with a bound; it passes when all hold, and its
+command ends with 1 when one does not. What could not be done here (no root, a missing program) is a finding, too, with
+the reason, and never passes for done. The gateway is always the command in a process of its own, with a YAML that a
+user could have written.
 
 Waiting here is for a time where the time is what is proved (a minute of load), else for a condition with a deadline.
 """
@@ -27,11 +27,13 @@ from tests.benchmarks import harness as bench
 from tests.benchmarks.harness import CannotRun
 from tests.support import process
 from tests.support.process import Running
-from tests.support.wire import Wire
+from tests.support.wire import Wire, adu
 
 HOST = "127.0.0.1"
 SAMPLE_S = 0.5
 """Between two looks at memory and descriptors."""
+PATIENCE_S = 8.0
+"""For one answer; a forwarded request may wait five seconds for its device to be there (southbound.link)."""
 MAX_COMPLAINTS = 5
 """Shown; all are counted."""
 OUR_BUGS = r"Traceback|\ba bug\b"
@@ -220,7 +222,10 @@ class Control:
                 if self._end.is_set():
                     return
                 begun_s = time.monotonic()
-                answer = wire.ask(pdu, unit)
+                wire.send(adu(1, unit, pdu))
+                tid, protocol, answering, answer = wire.receive_adu(PATIENCE_S)
+                if (tid, protocol, answering) != (1, 0, unit):
+                    self._complain(f"unit {unit}, {pdu.hex()}: the header of another answer")
                 self.slowest_s = max(self.slowest_s, time.monotonic() - begun_s)
                 self.asked += 1
                 wrong = judge(answer)

@@ -1,8 +1,8 @@
 """A thousand clients that read and write at once, each checking every value: no error, and how long answers take.
 
-Two loads, one after the other: `paced`, each client asks so many times a second, as a plant's SCADA does; and `flat out`,
-each asks again as soon as it is answered, so that the time is that of the queue. Every client owns registers and coils;
-what it reads must be what it wrote last, and a block that another one writes meanwhile must be of one write.
+Two loads, one after the other: `paced`, each client asks so many times a second, as a plant's SCADA does; and `flat
+out`, each asks again as soon as it is answered, so that the time is that of the queue. Every client owns registers and
+coils; what it reads must be what it wrote last, and a block that another one writes meanwhile must be of one write.
 
 Run from the repository root: python -m tests.proof.load --help
 """

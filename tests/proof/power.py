@@ -1,8 +1,8 @@
 """Kill -9 in a loop while retained registers and files are written: what was acknowledged is there, nothing is damaged.
 
 A client writes ever greater numbers: a block of registers, a single one, coils, and records of a file (function 21).
-The kill comes at any moment, sometimes while the gateway is starting. The next start must read back every number that was
-acknowledged longer ago than the snapshot interval, whole (a block has one number), and find no damaged file.
+The kill comes at any moment, sometimes while the gateway is starting. The next start must read back every number that
+was acknowledged longer ago than the snapshot interval, whole (a block has one number), and find no damaged file.
 
 A kill leaves what the system was given; what a failing disk or a dying power supply does beyond that, `state.snapshots`
 answers with its checksums, and its tests.

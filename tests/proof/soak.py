@@ -55,7 +55,7 @@ GOOD = 1
 def quickstart(plc: int) -> str:
     """As it is shipped, with a port of the system's choice and one device that can be killed."""
     text = (ROOT / "config/quickstart.yaml").read_text(encoding="utf-8")
-    return text.replace("tcp://127.0.0.1:5020", "tcp://127.0.0.1:0", 1) + EXTRA.format(port=plc)
+    return text.replace("listen: tcp://127.0.0.1:5020", "listen: tcp://127.0.0.1:0") + EXTRA.format(port=plc)
 
 
 def variants(whole: str) -> list[str]:
@@ -229,7 +229,7 @@ def _sample(gateway: Running, directory: Path, at_s: float) -> Sample:
     def is_quiet() -> bool:
         told = harness.status(directory)["gateway"]
         found.update(tasks=told["tasks"])
-        return told["clients"] == 1
+        return bool(told["clients"] == 1)
 
     wait_until(lambda: _is_settled(gateway.port), 2 * SETTLE_S, f"all devices good again{gateway.told()}")
     wait_until(is_quiet, SETTLE_S, "all clients gone")

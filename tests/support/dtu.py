@@ -11,15 +11,15 @@ DEADLINE_S = 5.0
 
 
 class Dtu:
-    """One connection to `port`; what comes goes to the device that listens on `device`, and back."""
+    """One connection to `meeting`; what comes goes to the device that listens on the port `device`, and back."""
 
-    def __init__(self, port: int, device: int | None, *first: bytes) -> None:
+    def __init__(self, meeting: tuple[str, int], device: int | None, *first: bytes) -> None:
         """`first`: what it sends before anything else, each in a segment of its own. `device` None: it is switched
         off, and the bytes are kept in `came`."""
         self.came = b""
         self.is_closed = threading.Event()
         """The other side has ended the connection."""
-        self._line = socket.create_connection(("127.0.0.1", port), DEADLINE_S)
+        self._line = socket.create_connection(meeting, DEADLINE_S)
         self._line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._line.settimeout(None)
         self._device = None if device is None else socket.create_connection(("127.0.0.1", device), DEADLINE_S)

@@ -92,6 +92,10 @@ int main(int argc, char **argv) {
     rc = modbus_report_slave_id(ctx, 253, bits);
     check(rc > 2 && bits[1] == 0xFF, "17 tells that the server runs");
     check(memcmp(bits + 2, "GW-1", 4) == 0, "17 tells the product");
+    some[0] = 1;
+    some[1] = 7;
+    rc = modbus_send_raw_request(ctx, some, 2) == 8 ? modbus_receive_confirmation(ctx, bits) : -1;
+    check(rc == 9 && bits[7] == 7 && (bits[8] & 0x80) == 0, "07 tells the exception status");
 
     /* refusals */
     refused(modbus_read_registers(ctx, 3000, 1, registers), EMBXILADD, "03 behind the end is an illegal address");

@@ -112,11 +112,14 @@ class Served:
         self.log = Log()
         self.loop = new_loop(loop)
         self._urls = urls
+        self._level = logging.NOTSET
         self._thread = threading.Thread(target=self.loop.run_forever, name="served", daemon=True)
 
     def __enter__(self) -> Self:
-        logging.getLogger("gateway").addHandler(self.log)
-        logging.getLogger("gateway").setLevel(logging.INFO)
+        root = logging.getLogger("gateway")
+        self._level = root.level
+        root.addHandler(self.log)
+        root.setLevel(logging.INFO)
         self._thread.start()
         self.listen(*self._urls)
         return self
@@ -130,7 +133,9 @@ class Served:
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(5)
             self.loop.close()
-            logging.getLogger("gateway").removeHandler(self.log)
+            root = logging.getLogger("gateway")
+            root.removeHandler(self.log)
+            root.setLevel(self._level)
         assert not self.log.tracebacks, self.log.tracebacks
 
     def listen(self, *urls: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,41 @@ def test_what_does_not_work_is_marked(device: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("server", "works"),
+    [
+        ({"listen": "udp://0.0.0.0:502"}, True),
+        ({"listen": ["rtu:///dev/ttyS0?baudrate=9600", "rtu://COM3", "ascii+tcp://0.0.0.0:${PORT}"]}, True),
+        ({"listen": {"url": "tls://0.0.0.0", "access": [{"may": "read"}], "tls": None}}, True),
+        ({"listen": [{"url": "tls://0.0.0.0", "tls": {"cert": "a", "key": "b", "ca": "c", "min_version": 1.3}}]}, True),
+        ({"access": [{"from": "any", "role": "x", "unit": 1, "table": "coils", "function": 1, "may": "write"}]}, True),
+        ({"access": [{"unit": [1, "5..9"], "range": [40001, "coils:0..9"], "may": "nothing"}]}, True),
+        ({"limits": {"half_request": "2s", "bytes_waiting": "64 KiB", "requests_per_second": 5}}, True),
+        ({"listen": "rtu://ttyUSB0"}, False),
+        ({"listen": "listen+tcp://0.0.0.0:9000"}, False),
+        ({"listen": [{"access": []}]}, False),
+        ({"access": [{"from": "any"}]}, False),
+        ({"access": [{"may": "reed"}]}, False),
+        ({"limits": {"bytes_waiting": 64}}, False),
+    ],
+)
+def test_listeners_rules_and_limits(server: Any, works: bool) -> None:
+    assert (mistakes({"server": server}) == []) is works
+
+
+@pytest.mark.parametrize(
+    ("unit", "works"),
+    [
+        ({"files": {"4": {"records": 10, "path": "a.dat"}, "5": None}, "fifo": {"holding:5": None, "40100": {}}}, True),
+        ({"fifo": {"holding:5": {"from": "1/input:0", "size": 3}}, "exception_status": "coils:0"}, True),
+        ({"files": {"4": {"records": 0}}}, False),
+        ({"fifo": {"holding:5": {"size": 32}}}, False),
+    ],
+)
+def test_files_and_queues(unit: Any, works: bool) -> None:
+    assert (mistakes({"units": {"1": unit}, "audit": {"max_size": "10MB"}}) == []) is works
+
+
+@pytest.mark.parametrize(
     ("units", "works"),
     [
         ({"1": {"holding": 10, "retain": True}, "2": None, "3": {}}, True),
@@ -101,6 +137,21 @@ def test_every_key_of_the_model_is_described_but_what_names_itself() -> None:
     }
     named = {"Identity.product", "Identity.vendor", "Server.identity", "Tag.description", "Tag.offset", "Tag.type"}
     assert bare == named
+
+
+def test_the_reference_example_has_every_key() -> None:
+    text = "".join(
+        (EXAMPLES[0].parent / name).read_text(encoding="utf-8") for name in ("plant.yaml", "profiles/meter.yaml")
+    )
+    schema = json_schema()
+    sections = {"": schema, **schema["$defs"]}
+    keys = {
+        f"{section}.{key}"
+        for section, found in sections.items()
+        for key in found.get("properties", {})
+        if not re.search(rf"(?m)(^|[\s{{`]){key}:", text)
+    }
+    assert keys == set()
 
 
 def test_keys_have_descriptions_and_defaults() -> None:

@@ -148,6 +148,30 @@ def test_it_fits_eighty_columns_and_breaks_no_number() -> None:
     assert "…" not in text, "nothing is cut off"
 
 
+def test_lines_tell_what_was_garbled_and_who_has_not_dialled_in_yet() -> None:
+    snapshot = sick_plant()
+    line, meter = link("rtu:///dev/ttyUSB0?baudrate=9600"), "listen+tcp://0.0.0.0:9000?id=m1"
+    line["counters"]["crc_errors"] = 17
+    trouble = "waiting for the device to dial in to 0.0.0.0:9000 with the id `m1`"
+    snapshot["links"] = [line, link(meter, up=False, trouble=trouble, since_s=40.0)]
+    lines = page(snapshot)
+    assert cells(lines, "links", "rtu:///dev/ttyUSB0?baudrate=9600")[-2:] == ["17", "17"], "losses, garbled"
+    assert cells(lines, "links", meter)[1:3] == ["waiting", "40s"]
+    assert max(map(len, page(snapshot, NARROW))) <= NARROW
+
+
+def test_what_clients_did_not_get_is_told_when_there_is_something() -> None:
+    snapshot = sick_plant()
+    assert not any("beside that" in line for line in page(snapshot))
+    snapshot["server"] = {"refused_connections": 3, "denied": 12, "slowed": 0, "half": 1}
+    snapshot["audit"] = {"lines": 90, "waiting": 0, "lost": 10}
+    lines = page(snapshot)
+    assert lines[2] == (
+        "beside that: 3 clients turned away, 1 clients closed for half a request, 12 requests refused by the rules"
+    )
+    assert lines[3] == "the audit has lost 10 of 100 lines"
+
+
 def test_a_healthy_plant_is_told_in_a_line() -> None:
     snapshot = sick_plant()
     snapshot["gateway"]["reload"] = ""

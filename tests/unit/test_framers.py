@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pymodbus.framer import FramerAscii, FramerRTU
 from pymodbus.pdu import DecodePDU
@@ -107,6 +107,11 @@ def test_every_function_tells_the_size_of_its_frames_as_soon_as_it_can(request_p
 
 
 @pairs
+def test_no_good_answer_is_longer_than_is_reckoned_with(request_pdu: bytes, answer: bytes) -> None:
+    assert len(rtu.pack(17, answer)) <= rtu.answer_size(request_pdu) <= rtu.MAX_SIZE
+
+
+@pairs
 def test_pymodbus_tells_the_same_sizes(request_pdu: bytes, answer: bytes) -> None:
     for is_server, pdu, size_of in ((True, request_pdu, rtu.request_size), (False, answer, rtu.response_size)):
         frame = rtu.pack(17, pdu)
@@ -191,18 +196,34 @@ def test_the_echo_of_a_read_is_noise_before_its_answer() -> None:
     assert taken(receiver, bytewise(rtu.pack(17, request) + rtu.pack(17, answer))) == [(17, answer)]
 
 
-def test_a_function_that_nobody_knows_ends_with_its_own_crc() -> None:
+@given(answer=st.binary(max_size=250), cuts=st.lists(st.integers(0, 300), max_size=4))
+@example(answer=bytes.fromhex("0093"), cuts=[])
+def test_a_function_that_nobody_knows_ends_with_its_own_crc_and_silence(answer: bytes, cuts: list[int]) -> None:
     receiver = rtu.AnswerReceiver()
     receiver.expect(17, bytes.fromhex("41010203"))
-    answer = bytes.fromhex("410A0B0C0D0E")
-    assert taken(receiver, bytewise(rtu.pack(17, answer))) == [(17, answer)]
+    frame = rtu.pack(17, b"\x41" + answer)
+    for parts in (split(frame, cuts), bytewise(frame)):
+        receiver.expect(17, bytes.fromhex("41010203"))
+        assert taken(receiver, parts) == []
+        assert receiver.is_open
+        assert receiver.take(is_silent=True) == (17, b"\x41" + answer)
 
 
-def test_an_identification_whose_count_is_that_of_all_parts_is_cut_at_its_crc() -> None:
+def test_silence_alone_makes_no_answer() -> None:
+    receiver = rtu.AnswerReceiver()
+    receiver.expect(17, bytes.fromhex("41010203"))
+    for part in bytewise(rtu.pack(17, bytes.fromhex("410A0B"))[:-1]):
+        receiver.feed(part)
+        assert receiver.take(is_silent=True) is None
+        assert not receiver.is_open
+
+
+def test_an_identification_whose_count_is_that_of_all_parts_ends_with_its_crc_and_silence() -> None:
     receiver = rtu.AnswerReceiver()
     receiver.expect(17, bytes.fromhex("2B0E0100"))
     answer = bytes.fromhex("2B0E0101FF0203000441636D65")  # three objects, one of them here
-    assert taken(receiver, bytewise(rtu.pack(17, answer))) == [(17, answer)]
+    assert taken(receiver, bytewise(rtu.pack(17, answer))) == []
+    assert receiver.take(is_silent=True) == (17, answer)
 
 
 @framers

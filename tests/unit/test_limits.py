@@ -197,9 +197,10 @@ class Plant:
     async def connect(self, source: str = "127.0.0.1") -> Client:
         return Client(*await asyncio.open_connection("127.0.0.1", self.port, local_addr=(source, 0)))
 
-    def limit(self, limits: Limits) -> None:
+    async def limit(self, limits: Limits) -> None:
         """As a reload does."""
         self.server.configure(**self._settings, backlog=10, limits=limits)  # type: ignore[arg-type]
+        await self.server.listen(self._doors)
 
     async def allow(self, *rules: dict[str, str]) -> None:
         """As a reload does."""
@@ -299,10 +300,10 @@ async def test_a_limit_comes_and_goes_with_a_reload(caplog: pytest.LogCaptureFix
         client = await server.connect()
         client.send(adu(1, 1, READ) * 2000)
         await until(lambda: server.counters.slowed, "the client waits")
-        server.limit(Limits())
+        await server.limit(Limits())
         for _ in range(2000):
             assert await client.receive() == hexed("03 02 0000")
-        server.limit(Limits.model_construct(requests_per_second=1))
+        await server.limit(Limits.model_construct(requests_per_second=1))
         client.send(adu(1, 1, READ) * 3)
         await until(lambda: server.counters.slowed > 1, "it waits again")
 

@@ -482,12 +482,12 @@ class LineCase(Case):
     def __init__(self, *, stays: bool = True, wire_s: float = 0.0, **settings: float) -> None:
         super().__init__(**settings)
         self.line = FakeLine(stays=stays, wire_s=wire_s)
-        self.carrier = RecordingCarrier()
-        self.carrier.line = self.line
-        self.link.connected(self.carrier)
+        self.carrier.close()
+        self.reconnect()
 
     def reconnect(self) -> None:
-        super().reconnect()
+        assert self.carrier.closed
+        self.carrier = RecordingCarrier()
         self.carrier.line = self.line
         self.link.connected(self.carrier)
 
@@ -605,7 +605,6 @@ def test_an_answer_older_than_time_out_and_wire_is_late() -> None:
 def test_a_line_that_works_is_not_listened_to() -> None:
     case = LineCase()
     for _ in range(3):
-        case.hear()
         case.submit("a")
         [(tid, _, _)] = case.sent()
         case.hear()

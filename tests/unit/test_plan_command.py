@@ -45,6 +45,7 @@ def test_a_raw_poll_is_split_and_wastes_nothing(tmp_path: Path) -> None:
         "of": "registers",
         "wasted": 0,
         "bytes": 12 + 9 + 250,
+        "wire_s": pytest.approx(271 / 1_250_000),
         "busy_s": pytest.approx(ROUND_TRIP_S + 271 / 1_250_000),
     }
     assert (second["block"], second["count"]) == ("holding:125..149 (400126..400150)", 25)
@@ -125,6 +126,36 @@ def test_an_overloaded_link_names_what_takes_most_of_it(tmp_path: Path) -> None:
     assert told["load_percent"] == pytest.approx(101 * 100 * (ROUND_TRIP_S + BYTES_S))
     assert [share["block"] for share in told["slow_down"]] == ["holding:9 (400010)", "holding:0 (400001)"]
     assert told["slow_down"][0]["percent"] == pytest.approx(100 * 100 * (ROUND_TRIP_S + BYTES_S))
+
+
+LINE = "rtu:///dev/ttyUSB0?baudrate=9600&parity=even"
+CHAR_S, GAP_S = 11 / 9600, 3.5 * 11 / 9600
+
+
+def test_on_a_serial_line_every_character_counts(tmp_path: Path) -> None:
+    told = link(tmp_path, f"devices: {{d: {{url: '{LINE}', {POLLED % 0}}}}}")
+    wire_s = (8 + 7) * CHAR_S + 2 * GAP_S
+    assert told["wire_percent"] == pytest.approx(100 * 10 * wire_s)
+    assert told["load_percent"] == pytest.approx(100 * 10 * (wire_s + ROUND_TRIP_S))
+    assert told["baudrate"] == 9600
+
+
+def test_ascii_takes_twice_the_characters_and_no_silence(tmp_path: Path) -> None:
+    told = link(tmp_path, f"devices: {{d: {{url: 'ascii:///dev/ttyUSB0?baudrate=9600', {POLLED % 0}}}}}")
+    assert told["wire_percent"] == pytest.approx(100 * 10 * (17 + 15) * 10 / 9600)
+
+
+def test_a_broadcast_waits_for_the_turn_round_in_place_of_an_answer(tmp_path: Path) -> None:
+    text = f"units: {{1: {{holding: 9}}}}\ndevices: {{all: {{url: '{LINE}&turnaround=150ms', unit: 0, %s}}}}"
+    told = link(tmp_path, text % "push: [{write: 'holding:7', from: 'holding:0', every: 1s}]")
+    assert told["load_percent"] == pytest.approx(100 * (8 * CHAR_S + GAP_S + 0.15))
+
+
+def test_frames_in_tcp_have_no_header_and_no_line(tmp_path: Path) -> None:
+    (told,) = report(tmp_path, f"devices: {{d: {{url: 'rtu+tcp://a', {POLLED % 0}}}}}")["devices"]
+    assert told["requests"][0]["bytes"] == 8 + 7
+    (link_,) = report(tmp_path, f"devices: {{d: {{url: 'rtu+tcp://a', {POLLED % 0}}}}}")["links"]
+    assert link_["baudrate"] is None
 
 
 def test_forwards_are_named_because_nobody_knows_their_load(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from gateway.modbus import ascii, rtu
-from gateway.modbus.requests import AsciiRequests, RtuRequests
+from gateway.modbus.requests import AsciiRequests, Frame, Requests, RtuRequests
 from tests.support.wire import hexed
 
 READ = hexed("03 006B 0003")
@@ -37,27 +39,93 @@ REQUESTS = [
 ]
 
 
+def bytewise(data: bytes) -> list[bytes]:
+    return [bytes((byte,)) for byte in data]
+
+
+def received(receiver: Requests, *parts: bytes) -> list[Frame]:
+    """What is found in these, with silence behind them."""
+    return [frame for part in parts for frame in receiver.feed(part)] + receiver.silence()
+
+
+def all_kinds() -> list[Requests]:
+    return [RtuRequests(has_silence=True), RtuRequests(has_silence=False), AsciiRequests()]
+
+
 @pytest.mark.parametrize("pdu", REQUESTS, ids=lambda pdu: pdu[:4].hex())
 def test_a_request_is_found_whole_and_byte_by_byte(pdu: bytes) -> None:
-    for receiver in (RtuRequests(), AsciiRequests()):
+    for receiver in all_kinds():
         frame = receiver.pack(7, pdu)
-        assert receiver.feed(frame) == [(7, pdu)]
-        assert [found for byte in frame for found in receiver.feed(bytes((byte,)))] == [(7, pdu)]
+        assert received(receiver, frame) == [(7, pdu)]
+        assert received(receiver, *bytewise(frame)) == [(7, pdu)]
         assert (receiver.errors, receiver.heard, receiver.is_waiting) == (0, 2, False)
 
 
 @pytest.mark.parametrize("first", REQUESTS, ids=lambda pdu: pdu[:4].hex())
 @pytest.mark.parametrize("second", REQUESTS, ids=lambda pdu: pdu[:4].hex())
 def test_two_requests_in_one_piece_are_two(first: bytes, second: bytes) -> None:
-    for receiver in (RtuRequests(), AsciiRequests()):
+    for receiver in all_kinds():
         frames = receiver.pack(7, first) + receiver.pack(8, second)
-        assert receiver.feed(frames) == [(7, first), (8, second)]
-        assert receiver.feed(frames[:-1]) + receiver.feed(frames[-1:]) == [(7, first), (8, second)]
+        assert received(receiver, frames) == [(7, first), (8, second)]
+        assert received(receiver, frames[:-1], frames[-1:]) == [(7, first), (8, second)]
         assert (receiver.errors, receiver.is_waiting) == (0, False)
 
 
+def test_what_comes_whole_is_answered_without_waiting_for_silence() -> None:
+    waits = [pdu for pdu in REQUESTS if not RtuRequests(has_silence=True).feed(rtu.pack(7, pdu))]
+    assert [pdu[:2] for pdu in waits] == [hexed("08 00"), hexed("2B 0D"), hexed("41 01"), hexed("41 00")]
+    for pdu in REQUESTS:
+        assert RtuRequests(has_silence=False).feed(rtu.pack(7, pdu)) == [(7, pdu)]
+
+
+def test_bytes_that_come_one_by_one_do_not_end_a_frame_whose_crc_is_right_too_early() -> None:
+    """A CRC whose last byte is 0 is right without it, too."""
+    pdu = next(
+        pdu for pdu in (b"\x41" + number.to_bytes(2, "big") for number in range(1000)) if not rtu.pack(7, pdu)[-1]
+    )
+    frame = rtu.pack(7, pdu)
+    assert rtu.crc_ends(frame) == [len(frame) - 1, len(frame)]
+
+    assert received(RtuRequests(has_silence=True), *bytewise(frame)) == [(7, pdu)]
+    assert received(RtuRequests(has_silence=False), frame) == [(7, pdu)]
+
+
+def with_a_last_byte_of_0(pdus: Iterator[bytes]) -> bytes:
+    """The first of these whose frame, without its last byte, has a CRC that is right, too."""
+    return next(pdu for pdu in pdus if not rtu.pack(7, pdu)[-1])
+
+
+REQUEST_LIKE_AN_ANSWER = with_a_last_byte_of_0(hexed("03 02") + number.to_bytes(3, "big") for number in range(65536))
+"""Without its last byte it is the answer with one register."""
+ANSWER_LIKE_A_REQUEST = with_a_last_byte_of_0(hexed("03 04") + number.to_bytes(4, "big") for number in range(65536))
+"""An answer with two registers; without its last byte it is a request."""
+
+
+def test_a_request_that_is_an_answer_without_its_last_byte_is_found_byte_by_byte() -> None:
+    frame = rtu.pack(7, REQUEST_LIKE_AN_ANSWER)
+    for receiver in (RtuRequests(has_silence=True), RtuRequests(has_silence=False)):
+        assert [found for part in bytewise(frame * 3) for found in receiver.feed(part)] == [
+            (7, REQUEST_LIKE_AN_ANSWER)
+        ] * 3
+        assert (receiver.errors, receiver.heard, receiver.is_waiting) == (0, 3, False)
+
+
+@pytest.mark.parametrize("behind", [READ_FRAME, BROADCAST_FRAME, rtu.pack(0, hexed("03 04 0000 0000"))])
+def test_an_answer_that_is_a_request_without_its_last_byte_leaves_nothing_behind(behind: bytes) -> None:
+    answer = rtu.pack(7, ANSWER_LIKE_A_REQUEST)
+    for parts in ([answer + behind], [answer, behind], [answer[:-1], answer[-1:] + behind], bytewise(answer + behind)):
+        receiver = RtuRequests(has_silence=True)
+        found = received(receiver, *parts)
+        assert found[-1:] == [(behind[0], behind[1:-2])] or behind[:2] == hexed("00 03")
+        assert (receiver.errors, receiver.heard, receiver.is_waiting) == (0, 2, False)
+    receiver = RtuRequests(has_silence=True)
+    received(receiver, answer[:-1], answer[-1:])
+    assert received(receiver, READ_FRAME) == [(17, READ)]
+    assert receiver.errors == 0
+
+
 def test_vectors_of_the_serial_line_guide() -> None:
-    assert RtuRequests().feed(READ_FRAME + BROADCAST_FRAME) == [(17, READ), (0, hexed("06 0001 0003"))]
+    assert RtuRequests(has_silence=True).feed(READ_FRAME + BROADCAST_FRAME) == [(17, READ), (0, hexed("06 0001 0003"))]
     assert AsciiRequests().feed(READ_LINE) == [(17, READ)]
     assert AsciiRequests().pack(17, READ) == READ_LINE
 
@@ -82,7 +150,7 @@ ANSWERS = [
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda frame: frame[1:4].hex())
 def test_answers_of_others_pass_by(answer: bytes) -> None:
-    receiver = RtuRequests()
+    receiver = RtuRequests(has_silence=True)
     for pieces in (
         [answer + READ_FRAME],
         [answer[:3], answer[3:] + READ_FRAME],
@@ -93,7 +161,7 @@ def test_answers_of_others_pass_by(answer: bytes) -> None:
 
 
 def test_a_wrong_crc_is_dropped_until_there_was_silence() -> None:
-    receiver = RtuRequests()
+    receiver = RtuRequests(has_silence=True)
 
     assert receiver.feed(READ_FRAME[:-1] + b"\x88") == []
     assert receiver.feed(READ_FRAME) == []
@@ -104,7 +172,7 @@ def test_a_wrong_crc_is_dropped_until_there_was_silence() -> None:
 
 
 def test_half_a_frame_is_dropped_after_silence() -> None:
-    receiver = RtuRequests()
+    receiver = RtuRequests(has_silence=True)
 
     assert receiver.feed(READ_FRAME[:5]) == []
     assert receiver.is_waiting
@@ -115,7 +183,7 @@ def test_half_a_frame_is_dropped_after_silence() -> None:
 
 @pytest.mark.parametrize("noise", [b"\0", b"\xff\xff", b"\x11", b"\x11\x10\0\1\0\1\x02"])
 def test_a_frame_after_noise_and_a_short_silence_is_read(noise: bytes) -> None:
-    receiver = RtuRequests()
+    receiver = RtuRequests(has_silence=True)
     receiver.feed(noise)
 
     assert receiver.feed(READ_FRAME, after_silence=True) == [(17, READ)]
@@ -123,7 +191,7 @@ def test_a_frame_after_noise_and_a_short_silence_is_read(noise: bytes) -> None:
 
 
 def test_a_frame_in_two_parts_with_a_short_silence_between_is_one() -> None:
-    receiver = RtuRequests()
+    receiver = RtuRequests(has_silence=True)
 
     assert receiver.feed(READ_FRAME[:5]) == []
     assert receiver.feed(READ_FRAME[5:], after_silence=True) == [(17, READ)]
@@ -132,7 +200,7 @@ def test_a_frame_in_two_parts_with_a_short_silence_between_is_one() -> None:
 
 def test_a_frame_of_an_unknown_function_may_have_the_beginning_of_another_behind_it() -> None:
     unknown = rtu.pack(7, hexed("41 01 02"))
-    receiver = RtuRequests()
+    receiver = RtuRequests(has_silence=True)
 
     found = receiver.feed(unknown + READ_FRAME[:3]) + receiver.feed(READ_FRAME[3:])
     assert found == [(7, hexed("41 01 02")), (17, READ)]
@@ -142,17 +210,17 @@ def test_a_frame_of_an_unknown_function_may_have_the_beginning_of_another_behind
 
 
 def test_what_is_longer_than_a_frame_can_be_is_none() -> None:
-    receiver = RtuRequests()
+    receiver = RtuRequests(has_silence=True)
 
     assert receiver.feed(b"\x07\x41" + bytes(range(250))) == []
     assert receiver.errors == 0
     assert receiver.feed(bytes(10)) == []
     assert receiver.errors == 1
-    assert RtuRequests().feed(hexed("07 10 0000 007D FA") + bytes(250)) == []  # 259 bytes
+    assert RtuRequests(has_silence=True).feed(hexed("07 10 0000 007D FA") + bytes(250)) == []  # 259 bytes
 
 
 def test_noise_without_end_is_not_kept() -> None:
-    for receiver in (RtuRequests(), AsciiRequests()):
+    for receiver in (RtuRequests(has_silence=True), RtuRequests(has_silence=False), AsciiRequests()):
         for _ in range(100):
             receiver.feed(b"\x07\x41:" + b"0" * 1000)
         assert len(receiver._rest) <= 2 * ascii.MAX_SIZE
@@ -182,11 +250,10 @@ def test_ascii_begins_anew_at_a_colon(line: bytes, errors: int) -> None:
 
 def test_the_longest_frames_fit() -> None:
     pdu = b"\x41" + bytes(252)
-    for receiver, size in ((RtuRequests(), rtu.MAX_SIZE), (AsciiRequests(), ascii.MAX_SIZE)):
+    for receiver in all_kinds():
         frame = receiver.pack(247, pdu)
-        assert len(frame) == size
-        assert receiver.feed(frame[:-1]) == []
-        assert receiver.feed(frame[-1:]) == [(247, pdu)]
+        assert len(frame) == (ascii.MAX_SIZE if isinstance(receiver, AsciiRequests) else rtu.MAX_SIZE)
+        assert received(receiver, frame[:-1], frame[-1:]) == [(247, pdu)]
 
 
 def test_half_an_ascii_frame_is_dropped_after_a_second() -> None:

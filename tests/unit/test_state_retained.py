@@ -19,7 +19,7 @@ from gateway.modbus.spec import Table
 from gateway.state.keeper import HANGS_S
 from gateway.state.retained import Given, Retained
 from gateway.state.snapshots import SnapshotFile
-from gateway.state.worker import Done, Work
+from tests.support.disk import HandWorker
 from tests.support.fake import ManualTime
 from tests.support.until import wait_until
 from tests.support.wire import hexed
@@ -30,29 +30,6 @@ SLOT_S = 0.001
 def everything(unit_id: int, table: Table, first: int, stop: int) -> list[tuple[int, int]]:
     """Clients have written every register there is."""
     return [(first, stop)]
-
-
-class HandWorker:
-    """A disk that works when the test says so, or fails."""
-
-    def __init__(self) -> None:
-        self.waiting: list[tuple[Work, Done]] = []
-        self.submitted = 0
-
-    def submit(self, work: Work, done: Done) -> None:
-        assert not self.waiting, "two at once"
-        self.submitted += 1
-        self.waiting.append((work, done))
-
-    def stop(self) -> None:
-        """There is no thread."""
-
-    def finish(self, error: Exception | None = None) -> None:
-        """Do what waits; with `error`, fail instead."""
-        work, done = self.waiting.pop()
-        if error is None:
-            work()
-        done(error)
 
 
 class Plant:
