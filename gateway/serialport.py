@@ -148,15 +148,19 @@ async def _in_thread(work: Callable[[], Any], undo: Callable[[Any], None], path:
             if error is None:
                 undo(result)
 
+    def give_up() -> None:
+        if not done.cancel() and not done.cancelled() and done.exception() is None:  # it came in this very moment
+            undo(done.result())
+
     threading.Thread(target=run, name=f"open {path}", daemon=True).start()
     try:
         async with asyncio.timeout(OPEN_TIMEOUT_S):
             return await done
     except TimeoutError:
-        done.cancel()
+        give_up()
         raise OSError(errno.ETIMEDOUT, f"its driver hangs: {path} did not open; unplug the adapter") from None
     except asyncio.CancelledError:
-        done.cancel()
+        give_up()
         raise
 
 

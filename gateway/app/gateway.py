@@ -140,6 +140,8 @@ class Gateway:
             self.plant.ended()
             await simulations.stop(self.plant.unused_simulations)
             await simulations.stop(self.plant.simulations)
+            self._audit.end()
+            await self._journal.close()
             self._state.close()
 
     def _open_state(self) -> bool:
@@ -178,8 +180,6 @@ class Gateway:
         self.plant.stop()
         for task in tasks:
             task.cancel()
-        self._audit.end()
-        await self._journal.close()
 
     async def _every_second(self) -> None:
         """What grows old is told although nobody asks; rates are looked at."""

@@ -272,7 +272,7 @@ class Clients:
 
     def _refuse_unwelcome(self, origin: Origin) -> None:
         self.counters.unwelcome += 1
-        self._refuse(origin, f"it may do nothing here (access{f', role {origin.role}' if origin.role else ''})")
+        self._refuse(origin, f"it may do nothing here (access{f', role {origin.role!r}' if origin.role else ''})")
 
     def _refuse(self, origin: Origin, why: str) -> None:
         """One line a minute for each address."""
