@@ -124,6 +124,9 @@ class _Area:
             index += 1
         return found
 
+    def is_protected(self, address: int) -> bool:
+        return any(first <= address < stop for first, stop in self.read_only)
+
     def has(self, first: int, count: int) -> bool:
         return first < len(self.readable) and self.readable[first] >= count
 
@@ -134,7 +137,9 @@ class _Area:
 class Bank:
     """A register image: `answer` serves functions 1-6, 15, 16, 22, 23 and whatever is added to `functions`."""
 
-    __slots__ = ("_areas", "emptied", "functions", "on_blocked", "on_put", "on_write", "overtakes")
+    __slots__ = (
+        "_areas", "emptied", "functions", "on_blocked", "on_put", "on_write", "overtakes", "queues", "recorded",
+    )  # fmt: skip
 
     def __init__(self, ranges: Mapping[Table, Sequence[tuple[int, int]]]) -> None:
         """`ranges`: (first, count) pairs of what exists in each table; all of it is 0 and open to clients' writes."""
@@ -146,7 +151,12 @@ class Bank:
         self.on_put: Callable[[Table, int, int], None] | None = None
         """Called after registers were put with table, first address and count; nobody is told of `overwrite`."""
         self.emptied: dict[int, Callable[[], None]] = {}
-        """Holding registers that are not ours, into which clients may write 0 all the same, and what that does."""
+        """Holding registers that are not ours, into which clients may write 0 all the same unless they are protected,
+        and what that does."""
+        self.queues: Mapping[int, int] = {}
+        """The most registers of each queue that function 24 reads, by the address that counts them."""
+        self.recorded: Callable[[bytes], bytes | None] | None = None
+        """Of a request of function 21: what it would go over, as far as it is known; None: there are no files."""
         self.overtakes: Callable[[bytes], bool] | None = None
         """Of a request that answers later: whether it may begin behind others that are not answered yet."""
         self.functions: list[Callable[[bytes], bytes | Later | None]] = [_refuse_function] * 256
@@ -309,7 +319,7 @@ class Bank:
     def _empty(self, address: int, data: bytes) -> None:
         """A write to what is not ours: it empties a queue, or is refused."""
         empty = self.emptied.get(address)
-        if empty is None or data != b"\0\0":
+        if empty is None or data != b"\0\0" or self._areas[_HOLDING].is_protected(address):
             raise Refused(spec.ILLEGAL_ADDRESS)
         empty()
 

@@ -81,6 +81,10 @@ class OutcomeUnknown(LinkError):
     """A write was sent, or may have been, and not answered: it may have been executed. Never repeated."""
 
 
+class NotRead(LinkError):
+    """Of a request that writes and reads: the device has accepted the write, what was to be read has no value."""
+
+
 class MalformedResponse(LinkError):
     """An answer that does not fit its request; the connection was closed, the stream may be out of step."""
 

@@ -326,6 +326,11 @@ class Difference:
     lines: list[str] = field(default_factory=list)
     """For the log."""
 
+    @property
+    def taken_away(self) -> int:
+        """How many of the larger parts go."""
+        return len(self.links_gone) + len(self.devices_gone) + len(self.jobs_gone) + len(self.units_gone)
+
 
 def difference(old: Blueprint | None, new: Blueprint) -> Difference:
     """From what runs (None: nothing) to what is wanted."""

@@ -122,15 +122,15 @@ class Functions:
         own_status = exception_status(self.trouble)
         for unit_id, bank in banks.items():
             plan = blueprint.units[unit_id]
-            status, files, queues = own_status, None, None
+            status, files = own_status, None
             if plan.exception_status is not None:
                 status = exception_status(bits_of(bank, plan.exception_status.table, plan.exception_status.first))
             if plan.files:
                 files = Files(
                     {file.number: File(self._contents[file.name], file.records, file.read_only) for file in plan.files}
                 )
-            if plan.queues:
-                queues = Queues(bank, {queue.pointer: queue.size for queue in plan.queues})
+            bank.queues = {queue.pointer: queue.size for queue in plan.queues}
+            bank.recorded = files.before if files is not None else None
             bank.serve(spec.READ_EXCEPTION_STATUS, status)
             bank.serve(spec.DIAGNOSTICS, self.diagnostics.answer)
             bank.serve(spec.GET_EVENT_COUNTER, self.diagnostics.event_counter)
@@ -138,7 +138,7 @@ class Functions:
             bank.serve(spec.REPORT_SERVER_ID, ours.report)
             bank.serve(spec.READ_FILE_RECORD, files.read if files is not None else None)
             bank.serve(spec.WRITE_FILE_RECORD, files.write if files is not None else None)
-            bank.serve(spec.READ_FIFO_QUEUE, queues.answer if queues is not None else None)
+            bank.serve(spec.READ_FIFO_QUEUE, Queues(bank, bank.queues).answer if plan.queues else None)
             bank.serve(spec.ENCAPSULATED_INTERFACE, ours.answer)
 
 

@@ -23,7 +23,7 @@ from gateway.app.plant import Plant, keeps
 from gateway.config.model import Config, Listener
 from gateway.config.urls import ListenUrl
 from gateway.control.socket import ControlError, ControlSocket
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, ListenError
 from gateway.front import audit
 from gateway.front.access import Access
 from gateway.front.audit import Audit
@@ -105,6 +105,7 @@ class Gateway:
             keepalive_s=server.keepalive_s,
             backlog=server.backlog,
             limits=server.limits,
+            register=self.plant.functions.trouble,
         )
 
     @property
@@ -207,10 +208,9 @@ class Gateway:
         started = simulations.made_for(blueprint, found)
         try:
             await simulations.start(started)
-            self._configure(after)  # its backlog is for listeners that are opened now
-            await self.server.listen(self._doors(after))
+            # Who comes in while they are opened does so by the old rules, and is judged anew with all others then.
+            await self.server.listen(self._doors(after), server.backlog, lambda: self._configure(after))
         except GatewayError as error:
-            self._configure(before.config)
             await simulations.stop(started)
             self.refused(str(error))
             return
@@ -235,8 +235,16 @@ class Gateway:
         await simulations.stop(unused)
 
     def _doors(self, config: Config) -> list[Door]:
-        """Where to listen, as the command line or else the configuration says."""
+        """Where to listen, as the command line or else the configuration says. ListenError: who may do what is said
+        only at the listeners that the command line replaces."""
         listeners = [Listener.model_construct(url=url) for url in self._listen] or config.server.listen
+        if self._listen and config.server.access is None:
+            guarded = next((listener for listener in config.server.listen if listener.access is not None), None)
+            if guarded is not None:
+                raise ListenError(
+                    f"--listen: the listener {guarded} of the configuration has rights of its own (access), which "
+                    "would not hold: write the address there, or rights for every listener at `server.access`"
+                )
         return [
             Door(
                 listener.url,
@@ -301,6 +309,8 @@ class Gateway:
             "gateway": about,
             "server": ours.snapshot(),
             "audit": self._journal.snapshot(),
+            "serial": [line.snapshot() for line in self.server.lines],
+            "dial_in": plant.dial_in.counters.snapshot(),
             "links": plant.link_rows(),
             "devices": plant.device_rows(),
             "routes": plant.route_rows(),

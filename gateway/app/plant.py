@@ -89,7 +89,7 @@ class Plant:
         self._retained = retained
         self.functions = Functions(counters, records, self.devices, lambda: retained.is_failing)
         self._certificates = certificates
-        self._dial_in = DialIn()
+        self.dial_in = DialIn()
         self._uptime_and_generation = own_status
         self._rates = Rates(scheduler)
         self._users: dict[str, list[Device]] = {}
@@ -244,7 +244,7 @@ class Plant:
                     keepalive_s=plan.keepalive_s,
                     batch=batch,
                     trust=self._certificates.of_link(self.blueprint.config, plan.tls),
-                    dial_in=self._dial_in,
+                    dial_in=self.dial_in,
                 )
                 for url in plan.urls
             ]
@@ -497,7 +497,7 @@ class Plant:
 
     def ended(self) -> None:
         """The links have disconnected."""
-        self._dial_in.close()
+        self.dial_in.close()
 
     def tick(self, now_s: float) -> None:
         """Once a second."""

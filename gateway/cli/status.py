@@ -35,8 +35,16 @@ _TURNED_AWAY = (
     ("denied", "requests refused by the rules"),
     ("slowed", "times a client was slowed down"),
     ("dropped", "datagrams dropped"),
+    ("twins", "of them repetitions of what was being worked on"),
 )
 """Counters of the server and what they count."""
+_DIALLED_IN = (
+    ("unknown", "with an unknown id"),
+    ("silent", "without an id in time"),
+    ("crowded", "when too many had none yet"),
+    ("replaced", "replaced by their own next call"),
+)
+"""Counters of what was closed, and their words."""
 WAITING = "waiting for"
 """How the trouble of a link begins whose device has to dial in."""
 _COLOURS = {"down": "red", "stale": "yellow", "waiting": "yellow", "disabled": "dim"}
@@ -119,7 +127,13 @@ def show(snapshot: Mapping[str, Any], found: Sequence[Finding], console: Console
     links = list(snapshot.get("links", ()))
     devices = sorted(snapshot.get("devices", ()), key=lambda device: _rank(device["state"]))
     _head(snapshot.get("gateway", {}), console)
-    _turned_away(snapshot.get("server", {}), snapshot.get("audit", {}), console)
+    _turned_away(
+        snapshot.get("server", {}),
+        snapshot.get("audit", {}),
+        snapshot.get("serial", ()),
+        snapshot.get("dial_in", {}),
+        console,
+    )
     _show_findings(found, links, devices, console, None if everything else MAX_FINDINGS)
     _show_links(
         sorted(links, key=lambda link: (bool(link["up"]), -float(link.get("load_percent") or 0))), console, most
@@ -144,11 +158,27 @@ def _head(gateway: Mapping[str, Any], console: Console) -> None:
     )
 
 
-def _turned_away(server: Mapping[str, Any], audit: Mapping[str, Any], console: Console) -> None:
-    """What clients did not get, since the start; a line only when there is something."""
+def _turned_away(
+    server: Mapping[str, Any],
+    audit: Mapping[str, Any],
+    lines: Sequence[Mapping[str, Any]],
+    dial_in: Mapping[str, Any],
+    console: Console,
+) -> None:
+    """What clients and those who called did not get, since the start, and how serial lines of clients are; a line only
+    when there is something."""
     told = [f"{server[name]} {words}" for name, words in _TURNED_AWAY if server.get(name)]
     if told:
         console.print(f"beside that: {', '.join(told)}")
+    for line in lines:
+        told_of = "open" if line["open"] else "NOT OPEN"
+        console.print(
+            f"{line['url']} is {told_of}: {line['requests']} requests for us, {line['exceptions']} answered with an "
+            f"exception; {line['heard']} frames heard, {line['broken']} unreadable"
+        )
+    if any(dial_in.get(name) for name, _ in _DIALLED_IN):
+        told = [f"{dial_in[name]} {words}" for name, words in _DIALLED_IN if dial_in.get(name)]
+        console.print(f"devices that dialled in: {', '.join(told)}")
     if audit.get("lost"):
         console.print(f"the audit has lost {audit['lost']} of {audit['lost'] + audit.get('lines', 0)} lines")
 

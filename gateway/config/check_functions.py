@@ -19,7 +19,7 @@ _STATUS_BITS = 8
 """Of function 07 (V1.1b3 6.7)."""
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
 """What every system takes, and what no shell minds."""
-_OURS = re.compile(r"lock|control\.sock|retained-.*|.*\.(new|previous)", re.IGNORECASE)
+_OURS = re.compile(r"lock|control\.sock|retained-.*|.*\.(new|previous|import)", re.IGNORECASE)
 """Names that the gateway itself makes in the state directory."""
 _REGISTER_BITS = 16
 
@@ -185,8 +185,24 @@ def _check_source(
             path,
             f"{source.describe()} is one of the queue's own; without the key what clients write there is queued",
         )
+    elif source.table is Table.HOLDING and (other := _taker(config, source_unit, source.first, findings)) is not None:
+        place = place_of(findings.root, other, key=True)
+        findings.error(path, f"{source.describe()} lies in a queue that we fill ({place}); name what that one takes")
     elif not broken and not existing.get((source_unit, source.table), Spans([])).contain(*bits_of(source)):
         findings.error(path, f"there is no {source_unit}/{source.describe()}; nothing is declared or mapped there")
+
+
+def _taker(config: Config, unit_id: int, address: int, findings: Findings) -> KeyPath | None:
+    """The queue with a source in which a holding register lies: what it takes is no change for another."""
+    section: KeyPath = ("units", str(unit_id), "fifo")
+    node = find(findings.root, section)
+    fifos = config.units[unit_id].fifo if unit_id in config.units else {}
+    for key in node.mapping if node else ():
+        pointer = parse_fifo_pointer(key)
+        fifo = fifos.get(pointer)
+        if fifo is not None and fifo.from_ is not None and pointer <= address <= pointer + fifo.size:
+            return (*section, key)
+    return None
 
 
 # -- function 07 ----------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def parse_network(value: Any) -> Network | None:
     if text == "any":
         return None
     try:
-        return ipaddress.ip_network(text)
+        return _plain(ipaddress.ip_network(text))
     except ValueError as error:
         try:
             meant = ipaddress.ip_network(text, strict=False)
@@ -34,6 +34,14 @@ def parse_network(value: Any) -> Network | None:
         raise ValueError(
             f"`{text}` has bits behind its prefix; write `{meant}`, or `{text.partition('/')[0]}`"
         ) from error
+
+
+def _plain(network: Network) -> Network:
+    """What is written as IPv4 in IPv6 clothes (::ffff:10.1.0.0/112) is IPv4, as clients are."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    if mapped is None or network.prefixlen < 96:
+        return network
+    return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
 
 
 NetworkField = Annotated[Network | None, PlainValidator(parse_network), WithJsonSchema({"type": "string"})]

@@ -141,15 +141,15 @@ class Rights:
             self._verdicts[about] = bytearray(256)
         return self._verdicts[about]
 
-    def allows(self, unit_id: int, pdu: bytes) -> bool:
-        """Whether a request of at least one byte to the unit that is meant may be answered."""
+    def allows(self, unit_id: int, pdu: bytes, room: int = spec.MAX_QUEUED) -> bool:
+        """Whether a request of at least one byte to the unit that is meant may be answered. `room`: as of `touches`."""
         function = pdu[0]
         verdicts = self.verdicts(unit_id)
         if verdicts[function] == UNKNOWN:
             verdicts[function] = self._decision(unit_id, function).verdict(function)
         if verdicts[function] != LOOK:
             return verdicts[function] == ALLOWED
-        return self._decision(unit_id, function).allows(pdu)
+        return self._decision(unit_id, function).allows(pdu, room)
 
     def _about(self, unit_id: int) -> tuple[int, ...]:
         about = self._by_unit.get(unit_id)
@@ -196,11 +196,11 @@ class _Decision:
             return LOOK
         return ALLOWED if self._plain >= (WRITE if MAY_WRITE[function] else READ) else REFUSED
 
-    def allows(self, pdu: bytes) -> bool:
+    def allows(self, pdu: bytes, room: int) -> bool:
         """Whether a request of at least one byte may be answered."""
         if pdu[0] not in _TABLES:
             return self._plain >= (WRITE if is_write(pdu) else READ)
-        return all(self._least(touch) >= (WRITE if touch.writes else READ) for touch in _reach(pdu))
+        return all(self._least(touch) >= (WRITE if touch.writes else READ) for touch in _reach(pdu, room))
 
     def _least(self, touch: Touch) -> int:
         """The lowest level in a range; addresses that no table has are for the unit to refuse."""
@@ -236,11 +236,11 @@ def _stretches(table: Table, terms: Sequence[Terms]) -> tuple[list[int], list[in
     return stops, levels
 
 
-def _reach(pdu: bytes) -> tuple[Touch, ...]:
+def _reach(pdu: bytes, room: int) -> tuple[Touch, ...]:
     """What a request of a function with a table touches. One whose size belies its counts touches all of it: who knows
     what the device that it is passed on to makes of it."""
     if _is_whole(pdu):
-        return touches(pdu)
+        return touches(pdu, room)
     table, need = _TABLES[pdu[0]]
     return (Touch(table, 0, ADDRESSES, need == WRITE),)
 

@@ -4,8 +4,8 @@ The rule of the data path: to be audited costs a write one tuple. It holds what 
 what our image had there before, the answer. Text is made of it (`line`) by whoever writes the file, in his own thread.
 What waits for a device is told when its fate is known, although the client may have gone by then.
 
-How it ended is one word and what the client was told: `done`; `refused 02 illegal data address`: nothing was changed;
-`unknown 0B gateway target device failed to respond`: it may have been.
+How it ended is one word and, unless it is `done`, what the client was told. `refused 02 illegal data address`: nothing
+was changed; `unknown 0B gateway target device failed to respond`: it may have been.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import functools
 import json
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from gateway.bank import Bank
-from gateway.errors import OutcomeUnknown
+from gateway.errors import NotRead, OutcomeUnknown, Refused
+from gateway.front import files
 from gateway.front.gate import Origin
-from gateway.front.units import Guard
+from gateway.front.units import Denied, Guard
 from gateway.interfaces import Later, Unit
 from gateway.modbus import spec
 from gateway.modbus.reach import MANY, Touch, is_write, touches
@@ -36,7 +37,10 @@ BUG = "a bug in the gateway"
 ENDED = "the gateway ended before the answer came"
 UNKNOWN = "?"
 """Before a why: it may have been executed."""
+DONE = "!"
+"""Before a why: it was executed, although the client was told something else."""
 
+_NULL = "null"
 _PLACES = {
     spec.WRITE_SINGLE_COIL: (Table.COILS, 1, 0),
     spec.WRITE_SINGLE_REGISTER: (Table.HOLDING, 1, 0),
@@ -110,7 +114,8 @@ class _Begun:
         if error is None:
             self.tell(later.answer, None)
         else:
-            self.tell(later.answer, f"{UNKNOWN if isinstance(error, OutcomeUnknown) else ''}{error}")
+            mark = UNKNOWN if isinstance(error, OutcomeUnknown) else DONE if isinstance(error, NotRead) else ""
+            self.tell(later.answer, f"{mark}{error}")
 
     def tell(self, answer: bytes | None, why: str | None) -> None:
         took_s = time.perf_counter() - self._begun_s
@@ -119,10 +124,14 @@ class _Begun:
 
 
 def _old(unit: Unit, pdu: bytes) -> bytes | None:
-    """What our image has where a request writes; None: it is none of ours, or has no value that is young enough."""
-    bank = unit.unit if isinstance(unit, Guard) else unit
+    """What our image, or our files, have where a request writes; None: it is none of ours, or no value is young."""
+    bank = unit.unit if isinstance(unit, Denied | Guard) else unit
+    if not isinstance(bank, Bank):
+        return None
+    if pdu[0] == spec.WRITE_FILE_RECORD:
+        return None if bank.recorded is None else bank.recorded(pdu)
     place = _PLACES.get(pdu[0])
-    if place is None or not isinstance(bank, Bank):
+    if place is None:
         return None
     table, first_at, count_at = place
     if len(pdu) < max(first_at, count_at) + 2:
@@ -135,21 +144,19 @@ def _old(unit: Unit, pdu: bytes) -> bytes | None:
 
 
 def line(record: Record) -> str:
-    """One JSON object. Registers are numbers, coils 0 and 1; what has no range is told as the bytes of the request."""
+    """One JSON object. Registers are numbers, coils 0 and 1; what has no range is told as the bytes of the request.
+    Records have `file` and `record` besides; of a request with several parts each of these is a list."""
     time_s, origin, unit_id, pdu, old, answer, why, took_s = record
-    touched = touches(pdu)  # a write's own range comes last
-    written = touched[-1] if touched and touched[-1].writes else None
-    before = None if written is None or old is None else _numbers(written, old)
-    after = None if written is None else _new(written, pdu, before)
-    parts = [f'{{"time":"{utc(time_s)}",{_who(origin)},"unit":{unit_id},"function":{pdu[0]},{_range(written)}']
-    parts.append(f',"old":{_list(before)},"new":{_list(after)}')
+    where, before, after = _of_files(pdu, old) if pdu[0] == spec.WRITE_FILE_RECORD else _of_table(pdu, old)
+    parts = [f'{{"time":"{utc(time_s)}",{_who(origin)},"unit":{unit_id},"function":{pdu[0]},{where}']
+    parts.append(f',"old":{before},"new":{after}')
     if pdu[0] == spec.MASK_WRITE_REGISTER and len(pdu) == 7:
         parts.append(f',"and_mask":{pdu[3] << 8 | pdu[4]},"or_mask":{pdu[5] << 8 | pdu[6]}')
-    elif after is None:
+    elif after == _NULL:
         parts.append(f',"pdu":"{pdu.hex()}"')
     parts.append(f',"outcome":"{outcome(answer, why)}"')
     if why:
-        parts.append(f',"why":{json.dumps(why.removeprefix(UNKNOWN))}')
+        parts.append(f',"why":{json.dumps(why.removeprefix(UNKNOWN).removeprefix(DONE))}')
     parts.append(f',"took_ms":{took_s * 1000:.3f}}}')
     return "".join(parts)
 
@@ -161,7 +168,7 @@ def lost_line(count: int) -> str:
 
 def outcome(answer: bytes | None, why: str | None) -> str:
     """`done`, or whether nothing was changed or nobody knows, and what the client was told."""
-    if answer is not None and not answer[0] & spec.EXCEPTION_BIT:
+    if (why or "").startswith(DONE) or (answer is not None and not answer[0] & spec.EXCEPTION_BIT):
         return "done"
     told = "" if answer is None else f" {spec.exception_text(answer[1])}"
     is_known = not (why or "").startswith(UNKNOWN)
@@ -190,6 +197,37 @@ def _who(origin: Origin) -> str:
     return f'"client":{client},"role":{role}{shown},"door":{door}'
 
 
+def _of_table(pdu: bytes, old: bytes | None) -> tuple[str, str, str]:
+    """Where a request writes, what was there, what is to be there."""
+    touched = touches(pdu)  # a write's own range comes last
+    written = touched[-1] if touched and touched[-1].writes else None
+    before = None if written is None or old is None else _numbers(written, old)
+    return _range(written), _list(before), _list(None if written is None else _new(written, pdu, before))
+
+
+def _of_files(pdu: bytes, old: bytes | None) -> tuple[str, str, str]:
+    """As `_of_table`, of function 21."""
+    try:
+        parts = files.written(pdu)
+    except Refused:
+        return _range(None), _NULL, _NULL
+    shown = ", ".join(f"file {number} record {first}..{first + count - 1}" for (_, number, first, count), _ in parts)
+    _, numbers, firsts, counts = zip(*(fields for fields, _ in parts), strict=True)
+    where = f'"range":"{shown}","table":null,"first":null,"count":{_each(counts)}'
+    after = [_list(_registers(data)) for _, data in parts]
+    before, at = [], 0
+    for count in counts:
+        before.append(_NULL if old is None else _list(_registers(old[at : at + 2 * count])))
+        at += 2 * count
+    told = _NULL if old is None else _each(before)
+    return f'{where},"file":{_each(numbers)},"record":{_each(firsts)}', told, _each(after)
+
+
+def _each(values: Sequence[object]) -> str:
+    """One as it is, several as a list."""
+    return str(values[0]) if len(values) == 1 else f"[{','.join(map(str, values))}]"
+
+
 @functools.lru_cache(maxsize=1024)
 def _range(written: Touch | None) -> str:
     if written is None:
@@ -200,7 +238,7 @@ def _range(written: Touch | None) -> str:
 
 
 def _list(numbers: list[int] | None) -> str:
-    return "null" if numbers is None else "[" + ",".join(map(str, numbers)) + "]"
+    return _NULL if numbers is None else "[" + ",".join(map(str, numbers)) + "]"
 
 
 def _numbers(written: Touch, data: bytes) -> list[int] | None:
@@ -211,7 +249,11 @@ def _numbers(written: Touch, data: bytes) -> list[int] | None:
             return None
         bits = int.from_bytes(data, "little")
         return [bits >> at & 1 for at in range(count)]
-    return list(struct.unpack(f">{count}H", data)) if len(data) == 2 * count else None
+    return _registers(data) if len(data) == 2 * count else None
+
+
+def _registers(data: bytes) -> list[int]:
+    return list(struct.unpack(f">{len(data) // 2}H", data))
 
 
 def _new(written: Touch, pdu: bytes, before: list[int] | None) -> list[int] | None:

@@ -8,7 +8,7 @@ happens as a whole or not at all. A part of no registers is refused: the charts 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from gateway.errors import Refused
@@ -66,13 +66,18 @@ class Files:
 
     def write(self, pdu: bytes) -> bytes:
         """Function 21: the answer is the echo. Later parts go over earlier ones."""
-        if len(pdu) < _HEAD_SIZE or not _MIN_WRITE <= pdu[1] <= _MAX_WRITE or pdu[1] != len(pdu) - _HEAD_SIZE:
-            raise Refused(spec.ILLEGAL_VALUE)
-        parts = list(_written(pdu))
+        parts = written(pdu)
         contents = [self._content(*fields, writes=True) for fields, _ in parts]
         for ((_, _, first, _), data), content in zip(parts, contents, strict=True):
             content.write(first, data)
         return pdu
+
+    def before(self, pdu: bytes) -> bytes | None:
+        """What a request to write would go over, part behind part; None: not all of it is there, or known."""
+        try:
+            return b"".join(self._content(*fields).read(*fields[2:]) for fields, _ in written(pdu))
+        except Refused:
+            return None
 
     def _content(self, reference: int, number: int, first: int, count: int, *, writes: bool = False) -> Content:
         """Refused(02): it is no file of ours, not all of it is there, or it may not be written."""
@@ -84,8 +89,12 @@ class Files:
         return file.content
 
 
-def _written(pdu: bytes) -> Iterator[tuple[tuple[int, int, int, int], bytes]]:
-    """The fields and the data of each part. Refused(03): they do not fill the request."""
+def written(pdu: bytes) -> list[tuple[tuple[int, int, int, int], bytes]]:
+    """Of a request to write: the fields (reference type, file, record, count) and the data of each part. Refused(03):
+    they do not fill it."""
+    if len(pdu) < _HEAD_SIZE or not _MIN_WRITE <= pdu[1] <= _MAX_WRITE or pdu[1] != len(pdu) - _HEAD_SIZE:
+        raise Refused(spec.ILLEGAL_VALUE)
+    parts = []
     at = _HEAD_SIZE
     while at < len(pdu):
         if at + _PART_SIZE > len(pdu):
@@ -96,4 +105,5 @@ def _written(pdu: bytes) -> Iterator[tuple[tuple[int, int, int, int], bytes]]:
         if not count or len(data) < 2 * count:
             raise Refused(spec.ILLEGAL_VALUE)
         at += 2 * count
-        yield (reference, number, first, count), data
+        parts.append(((reference, number, first, count), data))
+    return parts

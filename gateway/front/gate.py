@@ -16,7 +16,7 @@ from gateway.bank import Bank
 from gateway.front.access import EVERYTHING, Access, Host, Rights
 from gateway.front.counters import Counters
 from gateway.front.freshness import Freshness
-from gateway.front.units import Units, View
+from gateway.front.units import Denied, Units, View
 from gateway.interfaces import Later, Plan, Unit, exception_response
 from gateway.modbus import spec
 from gateway.modbus.reach import BROADCASTS, MAY_WRITE
@@ -96,8 +96,7 @@ class Entry:
         """As `ask`, of `unit` in the place of the one that has this unit id: what is about the carrier."""
         gate, meant = self._gate, self.meant[unit_id]
         if not self._rights.allows(meant, pdu):
-            gate.counters.denied += 1
-            return exception_response(pdu, spec.ILLEGAL_FUNCTION)
+            unit = Denied(unit, gate.counters)
         try:
             if gate.audit is not None and MAY_WRITE[pdu[0]]:
                 return gate.audit.ask(self.origin, meant, unit, pdu)
@@ -113,8 +112,7 @@ class Entry:
         gate = self._gate
         for unit_ids, unit in self._units.broadcasts:
             if not all(self._rights.allows(unit_id, pdu) for unit_id in unit_ids):
-                gate.counters.denied += 1
-                continue
+                unit = Denied(unit, gate.counters)
             try:
                 if gate.audit is not None:
                     gate.audit.ask(self.origin, unit_ids[0] if len(unit_ids) == 1 else 0, unit, pdu)

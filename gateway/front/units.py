@@ -58,13 +58,36 @@ class Guard:
         self._counters = counters
 
     def answer(self, pdu: bytes) -> bytes | Later | None:
-        if self._verdicts[pdu[0]] == ALLOWED or self._rights.allows(self._unit_id, pdu):
+        if self._verdicts[pdu[0]] == ALLOWED or self._rights.allows(self._unit_id, pdu, self._room(pdu)):
             return self.unit.answer(pdu)
         self._counters.denied += 1
         return exception_response(pdu, spec.ILLEGAL_FUNCTION)
 
     def may_overtake(self, pdu: bytes) -> bool:
         return self.unit.may_overtake(pdu)
+
+    def _room(self, pdu: bytes) -> int:
+        """The most registers that function 24 gets; a queue of ours may have room for fewer than there can be."""
+        if pdu[0] == spec.READ_FIFO_QUEUE and len(pdu) == 3 and isinstance(self.unit, Bank):
+            return self.unit.queues.get(pdu[1] << 8 | pdu[2], spec.MAX_QUEUED)
+        return spec.MAX_QUEUED
+
+
+class Denied:
+    """In the place of a unit that a client may not ask this: so the audit hears of it as of what a guard refuses."""
+
+    __slots__ = ("_counters", "unit")
+
+    def __init__(self, unit: Unit, counters: Counters) -> None:
+        self.unit = unit
+        self._counters = counters
+
+    def answer(self, pdu: bytes) -> bytes:
+        self._counters.denied += 1
+        return exception_response(pdu, spec.ILLEGAL_FUNCTION)
+
+    def may_overtake(self, pdu: bytes) -> bool:
+        return True
 
 
 class Units:

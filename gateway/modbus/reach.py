@@ -82,10 +82,11 @@ def is_write(pdu: bytes) -> bool:
     return True
 
 
-def touches(pdu: bytes) -> tuple[Touch, ...]:
+def touches(pdu: bytes, room: int = spec.MAX_QUEUED) -> tuple[Touch, ...]:
     """The ranges of a request; empty for functions without a table, and for a request that is cut short.
 
-    A count of 0 is 1 here: the unit refuses it, but its address tells where it was meant.
+    A count of 0 is 1 here: the unit refuses it, but its address tells where it was meant. `room`: the most registers of
+    the queue that function 24 asks for, which only its unit knows; what lies past the last address is none.
     """
     function = pdu[0]
     if len(pdu) >= 5 and function in spec.TABLE_BY_READ_FUNCTION:
@@ -97,7 +98,7 @@ def touches(pdu: bytes) -> tuple[Touch, ...]:
     if function == spec.READ_WRITE_MULTIPLE_REGISTERS and len(pdu) >= 9:
         return (_touch(Table.HOLDING, pdu, 1, writes=False), _touch(Table.HOLDING, pdu, 5, writes=True))
     if function == spec.READ_FIFO_QUEUE and len(pdu) >= 3:
-        return (Touch(Table.HOLDING, _word(pdu, 1), _word(pdu, 1) + 1, False),)
+        return (Touch(Table.HOLDING, _word(pdu, 1), min(_word(pdu, 1) + 1 + room, spec.ADDRESSES), False),)
     return ()
 
 

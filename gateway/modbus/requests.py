@@ -15,6 +15,7 @@ end speaks something else.
 
 from __future__ import annotations
 
+import enum
 from typing import Final, Protocol
 
 from gateway.modbus import ascii, rtu, spec
@@ -65,7 +66,7 @@ class Requests(Protocol):
 class RtuRequests:
     """Of RTU. Keeps at most two frames' worth of bytes."""
 
-    __slots__ = ("_has_silence", "_is_lost", "_may_trail", "_rest", "errors", "heard")
+    __slots__ = ("_has_silence", "_is_lost", "_rest", "_zero", "errors", "heard")
 
     def __init__(self, *, has_silence: bool) -> None:
         """`has_silence`: of a serial line, where `silence` will be called."""
@@ -75,8 +76,7 @@ class RtuRequests:
         self._rest = b""
         self._is_lost = False
         """What came was no frame: nothing is read until there was silence."""
-        self._may_trail = False
-        """A 0 may follow that is the last byte of the frame before."""
+        self._zero = _Zero.CLEAR
 
     @property
     def is_waiting(self) -> bool:
@@ -88,7 +88,7 @@ class RtuRequests:
                 return []
             self._is_lost = False
         rest, self._rest = self._rest, b""
-        cut = _Cut(rest + data, ends_here=not self._has_silence, may_trail=self._may_trail)
+        cut = _Cut(rest + data, ends_here=not self._has_silence, zero=self._zero)
         if rest and after_silence and not cut.at:
             # Either the second half of a frame that came late, or a frame after noise: what is whole, or can be, wins.
             alone = _Cut(data, ends_here=not self._has_silence)
@@ -96,7 +96,7 @@ class RtuRequests:
                 self.errors += 1
                 cut = alone
         self.heard += cut.heard
-        self._may_trail = cut.may_trail
+        self._zero = cut.zero
         if cut.may_grow:
             self._rest = cut.data[cut.at :]
         else:
@@ -109,8 +109,8 @@ class RtuRequests:
         rest, self._rest = self._rest, b""
         if not rest:
             return []
-        cut = _Cut(rest, ends_here=True, is_over=True, may_trail=self._may_trail)
-        self._may_trail = False
+        cut = _Cut(rest, ends_here=True, is_over=True, zero=self._zero)
+        self._zero = _Zero.CLEAR
         self.heard += cut.heard
         self.errors += cut.at < len(rest)
         return cut.requests
@@ -195,16 +195,23 @@ def requests_of(framing: str, *, has_silence: bool) -> Requests:
     return AsciiRequests() if framing == "ascii" else RtuRequests(has_silence=has_silence)
 
 
+class _Zero(enum.Enum):
+    """Whose the 0 is that stands between two frames, or seems to."""
+
+    CLEAR = 0
+    TRAILS = 1
+    """If one follows: of the frame that was cut, perhaps, which may be an answer that is one byte longer."""
+    LEADS = 2
+    """Its last byte: of the next frame, perhaps, a broadcast behind an answer that is one byte shorter."""
+
+
 class _Cut:
     """The whole frames at the start of `data`."""
 
-    __slots__ = ("at", "data", "heard", "may_grow", "may_trail", "requests")
+    __slots__ = ("at", "data", "heard", "may_grow", "requests", "zero")
 
-    def __init__(self, data: bytes, *, ends_here: bool, is_over: bool = False, may_trail: bool = False) -> None:
-        """`ends_here`: a frame may, that nothing follows; `is_over`: nothing will ever follow.
-
-        `may_trail`: a 0 at the start may be the last byte of the frame before.
-        """
+    def __init__(self, data: bytes, *, ends_here: bool, is_over: bool = False, zero: _Zero = _Zero.CLEAR) -> None:
+        """`ends_here`: a frame may, that nothing follows; `is_over`: nothing will ever follow."""
         self.data = data
         self.at = 0
         """Where they end."""
@@ -212,22 +219,46 @@ class _Cut:
         self.requests: list[Frame] = []
         self.may_grow = True
         """What follows, if anything, may be the beginning of a frame."""
-        self.may_trail = may_trail
+        self.zero = zero
+        """Behind the last of them."""
         while self.at < len(data):
             head = data[self.at : self.at + 2 * rtu.MAX_SIZE]
             size, is_request = _first(head, ends_here=ends_here, is_over=is_over)
-            if size <= 0:
-                if self.may_trail and not head[0] and (size or is_over or _is_frame(head[1:])):
+            moved = 0
+            if size <= 0 and self.zero != _Zero.CLEAR:
+                other = _other(head, self.zero)
+                other_size, is_request = _first(other, ends_here=ends_here, is_over=is_over)
+                if other_size > 0:
+                    moved = len(head) - len(other)
+                    head, size = other, other_size
+                elif is_over and not other:
                     self.at += 1
-                    self.may_trail = False
-                    continue
+                    break
+                else:
+                    size = max(size, other_size)
+            if size <= 0:
                 self.may_grow = not size
                 break
             if is_request:
                 self.requests.append((head[0], head[1 : size - 2]))
-            self.may_trail = is_request and rtu.response_size(head) == size + 1
+            self.zero = _zero_behind(head, size) if is_request else _Zero.CLEAR
             self.heard += 1
-            self.at += size
+            self.at += size + moved
+
+
+def _other(head: bytes, zero: _Zero) -> bytes:
+    """The next frame, if the 0 belongs to the other one of the two."""
+    if zero == _Zero.LEADS:
+        return b"\0" + head
+    return head[1:] if not head[0] else head
+
+
+def _zero_behind(head: bytes, size: int) -> _Zero:
+    """After a request of this size."""
+    response = rtu.response_size(head)
+    if response == size + 1:
+        return _Zero.TRAILS
+    return _Zero.LEADS if response == size - 1 and not head[size - 1] else _Zero.CLEAR
 
 
 def _first(data: bytes, *, ends_here: bool, is_over: bool) -> tuple[int, bool]:

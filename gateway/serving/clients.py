@@ -68,7 +68,7 @@ class Client(Protocol):
         ...
 
     def half_since_s(self) -> float | None:
-        """When the request began of which only a part has come; None: there is none."""
+        """When the request began of which only a part has come; None: there is none, or its rest may lie with us."""
         ...
 
     def last_call(self) -> None:
@@ -334,8 +334,8 @@ class Clients:
         idle_s, half_s = self._idle_timeout_s, self._limits.half_request_s
         for client, place in list(self._connected.items()):
             if idle_s and now_s - client.last_s > idle_s:
-                if client.waiting:  # its turn to speak begins with the answer
-                    client.last_s = now_s
+                if client.waiting or (client.pace is not None and client.pace.holds(client)):
+                    client.last_s = now_s  # its turn to speak begins with the answer
                 else:
                     self.say("client %s sent nothing for %g s: closing it", client.peer, idle_s)
                     client.close()

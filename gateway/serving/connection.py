@@ -111,8 +111,8 @@ class Connection(asyncio.Protocol):
         self._plans = entry.plans if self.pace is None else _NO_PLANS
 
     def half_since_s(self) -> float | None:
-        """When the request began of which only a part has come; None: there is none."""
-        return self._half_s if self._rest and not self._busy else None
+        """When the request began of which only a part has come; None: there is none, or its rest may lie with us."""
+        return self._half_s if self._rest and not self._busy and not self._paused else None
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None:
@@ -323,6 +323,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
+        self._half_s = self._clients.gate.freshness.clock()  # its rest was not read since
         self._go_on()
 
     def eof_received(self) -> bool:

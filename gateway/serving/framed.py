@@ -74,6 +74,7 @@ class Framed(asyncio.Protocol):
         self._eof = False
         """Nothing more is read: the connection ends when everything is answered."""
         self._half_since_s: float | None = None
+        """When nothing was left but the half of a frame; None: there is none, or its rest may lie with us."""
         self.pace: Pace | None = None
         self.waiting = 0
         """Requests that were begun and have no answer: 0 or 1."""
@@ -94,7 +95,7 @@ class Framed(asyncio.Protocol):
         self._entry = entry
 
     def half_since_s(self) -> float | None:
-        """When the request began of which only a part has come."""
+        """Since when the client has owed the rest of a request; None: it owes none."""
         return self._half_since_s
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -148,6 +149,10 @@ class Framed(asyncio.Protocol):
                 self._clients.counters.unanswered()
         if answers:
             transport.write(b"".join(answers))
+        if not requests.is_waiting or frames or self._data or self._later is not None or self._paused:
+            self._half_since_s = None
+        elif self._half_since_s is None:
+            self._half_since_s = self._clients.gate.freshness.clock()
         if frames or self._later is not None:
             if len(self._data) > MAX_UNREAD_SIZE:
                 self._hold(transport)
@@ -166,10 +171,8 @@ class Framed(asyncio.Protocol):
         data, self._data = self._data[:MAX_FEED_SIZE], self._data[MAX_FEED_SIZE:]
         found = self._requests.feed(data)
         self._frames.extend(found)
-        if not self._requests.is_waiting:
+        if found:
             self._half_since_s = None
-        elif found or self._half_since_s is None:
-            self._half_since_s = self.last_s
 
     def _ask(self, unit_id: int, pdu: bytes) -> bytes | Later | None:
         """The answer of one of our units; None: nobody here answers."""

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from gateway.config.urls import Carrier, ListenUrl
 from gateway.errors import ListenError
+from gateway.front.access import Access
 from gateway.serving.doors import Door
 from gateway.serving.ports import listen_error
 
@@ -80,7 +81,9 @@ class Listeners:
             opened.append(end)
         self._close(leaving)
         for end in leaving:
-            self._doors.pop(end).access = None  # its clients stay, under the rules that are everybody's
+            door = self._doors.pop(end)
+            if door.access is not None:  # who came in by its rules may do nothing without it; else they stay
+                door.access = Access(())
         for end, door in wanted.items():
             self._doors[end].change(door)
         for name in names:

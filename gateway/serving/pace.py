@@ -47,6 +47,10 @@ class Pace:
         self._rate = rate
         self._filled = min(self._filled, self._most)
 
+    def holds(self, client: object) -> bool:
+        """Whether it has more to answer, and waits for its turn."""
+        return client in self._waiting
+
     def share(self, client: object) -> int:
         """How many requests of this client may be answered now; 0: others were there before, or there is nothing."""
         if client is self._turn:

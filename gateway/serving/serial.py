@@ -18,7 +18,7 @@ import math
 import random
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from gateway import serialport
 from gateway.errors import Refused
@@ -371,6 +371,19 @@ class SerialDoor:
             databits=settings.databits,
             rs485=rs485,
         )
+
+    def snapshot(self) -> dict[str, Any]:
+        """For those who look."""
+        counters = self.line.counters
+        return {
+            "url": str(self.url),
+            "open": self.line.transport is not None,
+            "heard": counters.heard,
+            "requests": counters.requests,
+            "exceptions": counters.exceptions,
+            "silent": counters.silent,
+            "broken": counters.broken,
+        }
 
     def stop(self) -> None:
         """Take nothing more; the answer that is still to come may leave."""

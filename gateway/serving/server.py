@@ -61,15 +61,22 @@ class Server:
     async def _open_serial(self, door: Door, _backlog: int) -> SerialDoor:
         return SerialDoor(self.gate, door, self._register)
 
-    async def listen(self, doors: Iterable[Door]) -> None:
-        """Listen on these and no others; one that stays is not touched. ListenError, TlsError: all is as it was."""
+    async def listen(
+        self, doors: Iterable[Door], backlog: int | None = None, then: Callable[[], None] | None = None
+    ) -> None:
+        """Listen on these and no others; one that stays is not touched. ListenError, TlsError: all is as it was.
+
+        `then` is called when all are open, before everybody who is connected is judged by the rules that hold now.
+        """
         doors = list(doors)
         for door in doors:
             if door.url.carrier == "tls" and door.certificates is None:
                 raise TlsError(
                     f"{door.url} needs certificates: write `tls` with cert, key and ca into the plant's file"
                 )
-        await self._listeners.listen(doors, self._backlog)
+        await self._listeners.listen(doors, self._backlog if backlog is None else backlog)
+        if then is not None:
+            then()
         self._clients.review()
 
     def configure(

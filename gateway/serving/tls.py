@@ -38,6 +38,8 @@ LOOK_S = 30.0
 RECORD_SIZE = 16 * 1024
 """The most that a record carries (RFC 8446 5.1): one read takes all of it."""
 
+_HEAD_SIZE = 5
+"""Of a record: type, version, length (RFC 8446 5.1)."""
 _HANDSHAKE_RECORD = 0x16
 """The first byte of TLS (RFC 8446 5.1)."""
 
@@ -124,6 +126,33 @@ class TlsClients:
         return self.clients.gate.freshness.clock()
 
 
+class Records:
+    """Where one ends and the next begins, which the library does not tell."""
+
+    __slots__ = ("_head", "_missing", "half_since_s")
+
+    def __init__(self) -> None:
+        self._head = b""
+        """Of the last one, which is not whole."""
+        self._missing = 0
+        """Bytes of the last one that are still to come, when its head is whole."""
+        self.half_since_s: float | None = None
+        """When the last one began; None: it is whole."""
+
+    def feed(self, data: bytes, now_s: float) -> None:
+        """This has come."""
+        data, end = self._head + data, self._missing
+        while end <= len(data):
+            if end:  # another one is whole
+                self.half_since_s = None
+            if end + _HEAD_SIZE > len(data):
+                break
+            end += _HEAD_SIZE + int.from_bytes(data[end + 3 : end + _HEAD_SIZE], "big")
+        self._head, self._missing = data[end:], max(0, end - len(data))
+        if self.half_since_s is None and (self._head or self._missing):
+            self.half_since_s = now_s
+
+
 class TlsConnection(Connection):
     """A client whose requests come through TLS: it takes a place when it comes and is told later who it is."""
 
@@ -135,6 +164,13 @@ class TlsConnection(Connection):
         if not self._clients.knock(self, self._transport, self._door):
             self._transport.abort()
             self._transport = None
+
+    def half_since_s(self) -> float | None:
+        """A part of a record is a part of a request, too."""
+        half_since_s = super().half_since_s()
+        if half_since_s is None and self._transport is not None:
+            return cast(TlsStream, self._transport).half_since_s
+        return half_since_s
 
     @property
     def is_in(self) -> bool:
@@ -171,6 +207,7 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._ssl: ssl.SSLObject | None = None
+        self._records = Records()
         self._is_shaking = True
         self._has_begun = False
         """Something has come."""
@@ -186,6 +223,12 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
         """Of its door: those of now, which after a reload may be others than those it came with."""
         assert self._door.certificates is not None  # a TLS listener without them is not opened
         return self._door.certificates
+
+    @property
+    def half_since_s(self) -> float | None:
+        """When the record began of which only a part has come; None: there is none, or its rest may lie with us. A
+        handshake has a deadline of its own."""
+        return None if self._is_shaking or not self._raw.is_reading() else self._records.half_since_s
 
     # -- the socket's protocol ----------------------------------------------------------------------------------
 
@@ -210,6 +253,7 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
         if self._is_closing or self._has_ended:
             return
         if not self._is_shaking:
+            self._records.feed(data, self._now_s())
             self._incoming.write(data)
             self._read()
             return
@@ -218,6 +262,7 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
             self.fail(f"it speaks {modbus}, and this port wants TLS")
             return
         self._has_begun = True
+        self._records.feed(data, self._now_s())
         self._incoming.write(data)
         self._raw.pause_reading()
         self._all.ready(self)
@@ -352,6 +397,9 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
             self._has_ended = True
             self._connection.eof_received()
 
+    def _now_s(self) -> float:
+        return self._all.clients.gate.freshness.clock()
+
     def _flush(self) -> None:
         if self._outgoing.pending and not self._raw.is_closing():
             self._raw.write(self._outgoing.read())
@@ -392,6 +440,8 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
         self._raw.pause_reading()
 
     def resume_reading(self) -> None:
+        if self._records.half_since_s is not None and not self._raw.is_reading():
+            self._records.half_since_s = self._now_s()  # its rest was not read since
         self._raw.resume_reading()
 
     def is_reading(self) -> bool:

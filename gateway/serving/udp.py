@@ -142,11 +142,8 @@ class Datagrams(asyncio.DatagramProtocol):
 
     def _sender(self, address: Address) -> Sender:
         """What is known of whoever sends from there."""
-        gate, senders = self.clients.gate, self._senders
-        if gate.generation != self._generation:  # other rules
-            self._generation = gate.generation
-            for each in senders.values():
-                each.entry = self._admit(each.address)
+        self.renew()
+        senders = self._senders
         sender = senders.get(address)
         if sender is None:
             if len(senders) >= MAX_ADDRESSES:
@@ -157,6 +154,14 @@ class Datagrams(asyncio.DatagramProtocol):
         else:
             senders.move_to_end(address)
         return sender
+
+    def renew(self) -> None:
+        """Before an entry is used: other rules may hold by now, also for what waits."""
+        generation = self.clients.gate.generation
+        if generation != self._generation:
+            self._generation = generation
+            for sender in self._senders.values():
+                sender.entry = self._admit(sender.address)
 
     def _admit(self, address: Address) -> Entry | None:
         """What it may do; None: nothing, or it is nobody who could be answered."""
@@ -281,6 +286,7 @@ class Sender:
 
     def ask(self, unit_id: int, pdu: bytes) -> bytes | Later | None:
         """The answer of whoever has this unit id now, judged by its age now; None: a reload took its rights."""
+        self._socket.renew()
         if self.entry is None:
             return None
         self._socket.clients.gate.judge()
@@ -288,6 +294,7 @@ class Sender:
 
     def may_overtake(self, unit: Unit, unit_id: int, pdu: bytes) -> bool:
         """Whether it may begin while the unit has not answered what came before."""
+        self._socket.renew()
         return self.entry is not None and self.entry.may_overtake(unit, unit_id, pdu)
 
     def deliver(self, lane: Lane, frames: list[bytes], answered: int, *, is_empty: bool) -> None:

@@ -25,6 +25,9 @@ from gateway.state.worker import Worker
 
 log = logging.getLogger(__name__)
 
+IMPORT = ".import"
+"""Behind the name of a file: what it is to be filled with. A name of its own, so that a damaged snapshot can never be
+taken for somebody's registers."""
 _WORDS = Words("records", "file")
 _HEAD = re.compile(rb"records (\d{1,5})(?: lost ([0-9.,]+))?\n")
 _RANGE = re.compile(rb"(\d{1,5})\.\.(\d{1,5})")
@@ -63,6 +66,11 @@ class RecordFile:
             if 1 not in self._lost:
                 self._lost.clear()
         self._changed()
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self._data)
 
     @property
     def is_lost(self) -> bool:
@@ -138,11 +146,40 @@ class Records:
         self._used = used
         return dict(used)
 
+    def _import(self, kept: _Kept) -> None:
+        """Take what somebody has put beside the file to fill it, once: registers in wire order, from record 0 on."""
+        path = kept.file.path.with_name(kept.file.path.name + IMPORT)
+        try:
+            size = path.stat().st_size if path.is_file() else 0
+            if not size:
+                return
+            if size % 2 or size > kept.content.size:
+                log.error(
+                    "%s is not taken: it has %d bytes, not two for each of at most %d records",
+                    path,
+                    size,
+                    kept.content.size // 2,
+                )
+                return
+            kept.content.write(0, path.read_bytes())
+            kept.file.write(payload := kept.take())
+            kept.saved = payload
+            path.unlink()
+        except OSError as error:
+            log.error(
+                "%s is not taken, or not for good: %s: the next start tries it again", path, error.strerror or error
+            )
+        else:
+            log.info(
+                "records of file %s: %d were taken from %s, which is removed", kept.file.path.name, size // 2, path.name
+            )
+
     def restore(self) -> None:
         """Read what is there, and keep it from now on: the state directory is open. Damage is an error in the log."""
         self._is_kept = True
         for name in self._used:
             self._read(self._kept[name])
+            self._import(self._kept[name])
 
     def _open(self, name: str, records: int) -> RecordFile:
         kept = self._kept.get(name)
@@ -154,6 +191,7 @@ class Records:
         self._kept[name] = self._keeper.kept[name] = kept
         if self._is_kept:
             self._read(kept)
+            self._import(kept)
         return content
 
     def _read(self, kept: _Kept) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 OID = "1.3.6.1.4.1.50316.802.1"
+NO_ROLE = "none"
+"""How rules name clients without a role: nobody may claim it as one."""
 MAX_ROLE_SIZE = 255
 """Bytes. The standard has no limit; a name that stands in rules and in every line of the audit has one."""
 
@@ -55,7 +57,7 @@ def role_of(der: bytes) -> str | None:
 
 
 def decode(value: bytes) -> str:
-    """The text of a DER UTF8String, which must be all of `value`. ValueError with what is wrong."""
+    """The role in a DER UTF8String, which must be all of `value`. ValueError with what is wrong."""
     if len(value) < 2:
         raise ValueError("too short")
     if value[0] != _UTF8_STRING:
@@ -75,6 +77,8 @@ def decode(value: bytes) -> str:
         raise ValueError("not UTF-8") from None
     if not text.isprintable():
         raise ValueError("it has control characters")
+    if text == NO_ROLE:
+        raise ValueError("that is how rules name clients without a role")
     return text
 
 

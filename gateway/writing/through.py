@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from gateway.bank import Bank
-from gateway.errors import LinkError, Refused
+from gateway.errors import LinkError, NotRead, Refused
 from gateway.interfaces import Later, Steps, exception_code, exception_response, once
 from gateway.modbus import pdu, spec
 from gateway.modbus.spec import Table
@@ -420,7 +420,10 @@ class Through:
             elif answer[0] & spec.EXCEPTION_BIT:
                 later.settle(exception_response(request, answer[1]))
             else:
-                later.settle(finish())
+                told = finish()
+                if code := _code(told):
+                    later.error = NotRead(f"written, but the part to read: {spec.exception_text(code)}")
+                later.settle(told)
 
         write = destination.write(steps, what, done, key=key, hold_s=hold_s)
         return later.answer if later.is_settled else later

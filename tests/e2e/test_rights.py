@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -156,16 +157,46 @@ def test_a_reload_changes_what_those_who_are_connected_may(gateway: Running, tmp
     assert any("may do nothing here any more" in line for line in gateway.log)
 
 
-def test_the_clients_of_a_door_that_is_closed_stay_under_the_rules_of_all(gateway: Running, tmp_path: Path) -> None:
-    with Address(gateway, VIEWER, listener=1).wire() as viewer, Address(gateway, STRANGER, listener=1).wire() as other:
-        assert viewer.ask(hexed("03 005A 0001")) == hexed("03 02 0000")
-        assert other.ask(hexed("03 000A 0001")) == hexed("03 02 0064")
+def test_who_came_in_by_the_rules_of_a_door_is_out_when_it_is_closed(gateway: Running, tmp_path: Path) -> None:
+    with Address(gateway, ENGINEER, listener=1).wire() as inside, Address(gateway, ENGINEER).wire() as other:
+        assert inside.ask(hexed("06 000A 0001")) == hexed("86 01")
         door = "    - url: tcp://127.0.0.1:0\n      access: [{may: read}]\n"
         assert door in PLANT
         reload(gateway, tmp_path, PLANT.replace(door, ""), "server changed")
-        assert viewer.ask(hexed("03 005A 0001")) == hexed("83 01")
         with pytest.raises((Closed, ConnectionError)):
-            other.ask(hexed("03 000A 0001"))
+            inside.ask(hexed("06 000A 0001"))
+        assert other.ask(hexed("06 000A 0001")) == hexed("06 000A 0001")
+
+
+def test_a_listener_of_the_command_line_does_not_undo_the_rights_of_those_it_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "plant.yaml"
+    path.write_text("server: {listen: {url: tcp://127.0.0.1:0, access: [{may: read}]}}\nunits: {1: {holding: 0..9}}")
+    command = [sys.executable, "-m", "gateway", "--config", str(path), "--listen", "tcp://127.0.0.1:0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1
+    assert "has rights of its own (access), which would not hold" in done.stderr
+
+
+def test_a_network_in_ipv6_clothes_is_the_one_that_clients_have(tmp_path: Path) -> None:
+    rules = '[{from: "::ffff:127.0.0.0/104", may: nothing}, {from: any, may: write}]'
+    plant = f"server: {{listen: tcp://127.0.0.1:0, access: {rules}}}\nunits: {{1: {{holding: 0..9}}}}"
+    with running(plant, tmp_path) as gateway:
+        assert Address(gateway, VIEWER).is_shut_out()
+
+
+def test_a_refused_reload_gives_nobody_the_rights_of_the_refused_file(tmp_path: Path) -> None:
+    """Who comes in while its listeners are opened, which takes a while, does so by the rules that hold."""
+    with running(PLANT, tmp_path, listeners=2) as gateway, socket.create_server(("127.0.0.1", 0)) as taken:
+        doors = f"    - tcp://127.0.0.1:{taken.getsockname()[1]}\n"
+        refused = PLANT.replace("  access:\n", doors + "  access:\n", 1)
+        everything = refused.replace("    - {from: 127.0.0.2, may: write}\n", "    - {may: write}\n")
+        with Address(gateway, VIEWER).wire() as viewer:
+            (tmp_path / "plant.yaml").write_text(everything)
+            gateway.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: gateway.search("reload refused"), 5.0, "the reload is refused")
+            assert viewer.ask(hexed("06 0001 0009")) == hexed("86 01")
+        with Address(gateway, VIEWER).wire() as viewer:
+            assert viewer.ask(hexed("06 0001 0009")) == hexed("86 01")
 
 
 def test_every_write_is_on_record_and_so_is_every_refusal(gateway: Running, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gateway import serialport
 from gateway.errors import ListenError
 from gateway.modbus import ascii, rtu
 from tests.support.needs import require, require_module
@@ -30,6 +31,7 @@ PACK: dict[str, Callable[[int, bytes], bytes]] = {"rtu": rtu.pack, "ascii": asci
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[SerialPair]:
+    require_module("serial")
     with SerialPair(tmp_path) as pair:
         yield pair
 
@@ -343,7 +345,15 @@ def test_a_port_that_vanishes_is_opened_again(
     assert counters_of(served).requests == 3
 
 
+def test_without_the_extra_the_error_names_it(pair: SerialPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serialport, "is_installed", lambda: False)
+    with Served("tcp://127.0.0.1:0") as served:
+        with pytest.raises(ListenError, match=r'cannot listen on rtu:///.*: .* pip install "gateway\[serial\]"'):
+            served.listen(f"rtu://{pair.ours}")
+
+
 def test_a_port_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
+    require_module("serial")
     pair = SerialPair(tmp_path)
     with Served("tcp://127.0.0.1:0", f"rtu://{pair.ours}?{SETTINGS}") as served:
         line = served.wait_for_log("^cannot listen on rtu:///.* yet: no such port: ")

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.config.model import Limits, Rule
+from gateway.front.access import Access
 from gateway.serving.udp import MAX_ADDRESSES, MAX_FRAMES, MAX_WAITING_PER_ADDRESS
 from tests.support.needs import require_module
 from tests.support.served import FIRST_VALUE, IMAGE, LOOPS, SLOW, Served
@@ -243,3 +245,29 @@ def test_the_longest_frames_fit(served: Served, client: Datagrams) -> None:
     answer = client.ask(adu(2, IMAGE, hexed("03 0000 007D")))
     assert answer == adu(2, IMAGE, b"\x03\xfa" + values + bytes(4))
     assert struct.unpack(">H", answer[4:6]) == (253,)
+
+
+def test_requests_per_second_hold() -> None:
+    with Served("udp://127.0.0.1:0", limits=Limits.model_construct(requests_per_second=5)) as served:
+        client = Datagrams(served.port("udp"))
+        for tid in range(50):
+            client.send(adu(tid, IMAGE, READ))
+        wait_until(lambda: served.counters.requests + served.counters.dropped == 50)
+        assert served.counters.requests < 10
+        client.close()
+
+
+def test_rules_hold_and_change_with_a_reload(served: Served, client: Datagrams) -> None:
+    assert client.ask(adu(1, IMAGE, WRITE)) == adu(1, IMAGE, WRITE)
+
+    def only(may: str, network: str) -> None:
+        served.gate.access = Access((Rule.model_validate({"from": network, "may": may}),))
+        served.gate.generation += 1
+
+    served.call(lambda: only("read", "127.0.0.0/8"))
+    assert client.ask(adu(2, IMAGE, READ)) == adu(2, IMAGE, READ_ANSWER)
+    assert client.ask(adu(3, IMAGE, WRITE)) == adu(3, IMAGE, hexed("86 01"))
+    served.call(lambda: only("write", "10.0.0.0/8"))
+    client.send(adu(4, IMAGE, READ))
+    wait_until(lambda: served.counters.dropped == 1)
+    assert not client.has_more

@@ -124,6 +124,15 @@ def test_an_answer_that_is_a_request_without_its_last_byte_leaves_nothing_behind
     assert receiver.errors == 0
 
 
+def test_a_broadcast_behind_an_answer_that_is_a_request_with_its_first_byte_is_found() -> None:
+    answer = rtu.pack(7, hexed("03 02 0000"))
+    for receiver in (RtuRequests(has_silence=True), RtuRequests(has_silence=False)):
+        for parts in ([answer + BROADCAST_FRAME], [answer, BROADCAST_FRAME], bytewise(answer + BROADCAST_FRAME)):
+            found = received(receiver, *parts, READ_FRAME)
+            assert found[-2:] == [(0, hexed("06 0001 0003")), (17, READ)]
+        assert (receiver.errors, receiver.heard, receiver.is_waiting) == (0, 9, False)
+
+
 def test_vectors_of_the_serial_line_guide() -> None:
     assert RtuRequests(has_silence=True).feed(READ_FRAME + BROADCAST_FRAME) == [(17, READ), (0, hexed("06 0001 0003"))]
     assert AsciiRequests().feed(READ_LINE) == [(17, READ)]
