@@ -6,8 +6,8 @@ Pure, and made where it disturbs nobody: at a reload in a thread beside the serv
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 
 from gateway.config.addresses import Address, Place
 from gateway.config.model import Config, Device, Fifo, Push, Route, Tls, Unit, Watchdog
@@ -73,6 +73,18 @@ class DevicePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class BroadcastPlan:
+    """All units of a line at once: what a client's broadcast over a serial line becomes on ours, and what a unit of
+    ours is that leads to unit 0 there. What one of the line's routes refuses, all of them refuse together."""
+
+    unit_ids: tuple[int, ...]
+    """Of ours: those that are forwarded to the line. Who may not write one of them may not write all."""
+    timeout_s: float
+    read_only: bool
+    functions: frozenset[int] | None
+
+
+@dataclass(frozen=True, slots=True)
 class RoutePlan:
     """A unit id that is passed through."""
 
@@ -83,17 +95,17 @@ class RoutePlan:
     timeout_s: float
     quirks: frozenset[str]
     route: Route
+    broadcast: BroadcastPlan | None = None
+    """It leads to unit 0 of a line, which is all of its units, whoever asks and over whatever way."""
 
+    @property
+    def read_only(self) -> bool:
+        return (self.broadcast or self.route).read_only
 
-@dataclass(frozen=True, slots=True)
-class BroadcastPlan:
-    """All units of a line at once: what a client's broadcast over a serial line becomes on ours."""
-
-    unit_ids: tuple[int, ...]
-    """Of ours: those that are forwarded to the line. Who may not write one of them may not write all."""
-    timeout_s: float
-    read_only: bool
-    functions: frozenset[int] | None
+    @property
+    def functions(self) -> Collection[int] | None:
+        """Those that may pass; None: all."""
+        return (self.broadcast or self.route).functions
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +162,9 @@ class Blueprint:
         self._add_links(simulate)
         self.broadcasts = dict(self._broadcasts())
         """By link."""
+        for unit_id, plan in self.routes.items():
+            if plan.unit_id == 0 and plan.link in self.broadcasts:
+                self.routes[unit_id] = replace(plan, broadcast=self.broadcasts[plan.link])
         self.own_status = self._status(config.server.status)
         self.units = self._units()
 
@@ -217,8 +232,9 @@ class Blueprint:
             self.labels[key] = f"{key} ({', '.join(names[:MAX_NAMES])}{more})" if names else key
 
     def is_line(self, link: str | None) -> bool:
-        """Whether the link's framing has no transaction ids: a serial line, where unit id 0 means every unit."""
-        return link is not None and self.links[link].simulation is None and self.links[link].urls[0].framing != "mbap"
+        """Whether one way of the link has no transaction ids: a serial line, where unit id 0 means every unit."""
+        plan = self.links.get(link or "")
+        return plan is not None and plan.simulation is None and any(url.framing != "mbap" for url in plan.urls)
 
     def _broadcasts(self) -> Iterable[tuple[str, BroadcastPlan]]:
         """One for each line that units are forwarded to; it passes what all of these routes let pass."""

@@ -388,7 +388,6 @@ class Plant:
             if plan.link is None:
                 continue
             writer = self._writer(plan.link, plan.unit_id, plan.timeout_s, plan.quirks)
-            route = plan.route
             self.forwards[unit_id] = Forward(
                 self.links[plan.link].submit,
                 writer.write,
@@ -396,10 +395,10 @@ class Plant:
                 plan.timeout_s,
                 self._freshness.clock,
                 quirks=plan.quirks,
-                read_only=route.read_only,
-                functions=route.functions,
-                cache_s=route.cache_s,
-                is_broadcast=not plan.unit_id and self.blueprint.is_line(plan.link),
+                read_only=plan.read_only,
+                functions=plan.functions,
+                cache_s=plan.route.cache_s,
+                is_broadcast=plan.broadcast is not None,
             )
         self._broadcasts = {link: self._broadcast(link, plan) for link, plan in self.blueprint.broadcasts.items()}
 
@@ -423,7 +422,8 @@ class Plant:
         for unit_id in config.routes:
             units[unit_id] = self.forwards.get(unit_id) or Absent(spec.GATEWAY_TARGET_FAILED)  # its device is disabled
         server = config.server
-        self.units.replace(units, server.default_unit, server.unknown_unit, {*config.units, *config.routes})
+        lines = {unit_id: plan.broadcast.unit_ids for unit_id, plan in self.blueprint.routes.items() if plan.broadcast}
+        self.units.replace(units, server.default_unit, server.unknown_unit, {*config.units, *config.routes}, lines)
         self.units.broadcasts[:] = [
             *(((unit_id,), bank) for unit_id, bank in self.banks.items()),
             *((self.blueprint.broadcasts[link].unit_ids, forward) for link, forward in self._broadcasts.items()),
@@ -557,12 +557,11 @@ class Plant:
         for unit_id, forward in list(self.forwards.items()):
             plan = self.blueprint.routes.get(unit_id)
             if plan is not None:
-                route = plan.route
                 yield {
                     "unit": unit_id,
-                    "forward": route.forward,
+                    "forward": plan.route.forward,
                     "to_unit": plan.unit_id,
-                    "read_only": route.read_only,
+                    "read_only": plan.read_only,
                     **forward.counters.snapshot(),
                 }
 

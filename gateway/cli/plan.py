@@ -106,7 +106,7 @@ def plan_report(config: Config, round_trip_s: float) -> dict[str, Any]:
             sizes = request.pop("sizes")[: 1 if is_broadcast else 2]
             request["bytes"] = sum(_on_the_way(link.url, size) for size in sizes)
             request["wire_s"] = sum(frame_s(link.url, size) for size in sizes) or request["bytes"] / BYTES_PER_S
-            answered_s = link.url.line.turnaround_s if is_broadcast and link.url.line else round_trip_s
+            answered_s = link.url.turnaround_s if is_broadcast else round_trip_s
             alone_s = answered_s + link.delay_s + request["wire_s"]
             request["busy_s"] = max(alone_s / link.in_flight, link.delay_s)
         devices.append(

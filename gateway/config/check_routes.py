@@ -7,7 +7,7 @@ from gateway.config.explain import suggest
 from gateway.config.model import Config, Route
 from gateway.config.scalars import UnitIds
 from gateway.config.tree import Findings, KeyPath, place_of
-from gateway.modbus.reach import MANY, MAY_WRITE
+from gateway.modbus.reach import BROADCASTS, MANY, MAY_WRITE
 
 
 def check_units(config: Config, findings: Findings, broken: frozenset[KeyPath]) -> None:
@@ -23,6 +23,7 @@ def check_units(config: Config, findings: Findings, broken: frozenset[KeyPath]) 
                 f"such as `{key.first}:`"
             )
             findings.error(path, message, key=True)
+    _warn_dumb_broadcasts(config, findings)
 
 
 def forwarded_to(config: Config) -> frozenset[str]:
@@ -86,3 +87,44 @@ def _check_route(
     at_most(findings, (*path, "cache"), route.cache_s, MAX_CACHE_S)
     if route.timeout_s is not None:
         at_least(findings, (*path, "timeout"), route.timeout_s, MIN_INTERVAL_S)
+
+
+def _warn_dumb_broadcasts(config: Config, findings: Findings) -> None:
+    """What leads to unit 0 of a line, all of its units, passes what all routes to that line let pass."""
+    by_line: dict[str, list[tuple[UnitIds, Route]]] = {}
+    to_all: list[tuple[UnitIds, str]] = []
+    for key, route in config.sections.items():
+        if isinstance(route, Route) and (line := _line(config, route)) is not None:
+            by_line.setdefault(line, []).append((key, route))
+            device = config.devices.get(route.forward)
+            own = route.to_unit if device is None or route.to_unit is not None else device.unit
+            if own == 0 or (own is None and key.first == 0):
+                to_all.append((key, line))
+    for key, line in to_all:
+        passing = set(BROADCASTS)
+        for other, route in by_line[line]:
+            if route.functions is not None:
+                passing &= set(route.functions)
+            if route.read_only or not passing:
+                place = place_of(findings.root, ("units", str(other), "read_only" if route.read_only else "functions"))
+                who = "this" if other == key else f"`{other}`"
+                what = "is read-only" if route.read_only else "lets no function of a broadcast (5, 6, 15, 16, 22) pass"
+                findings.warn(
+                    ("units", str(key), "forward"),
+                    f"unit 0 of a line is all of its units, and passes what all routes to it let pass: {who} {what} "
+                    f"({place}), so nothing passes",
+                )
+                break
+
+
+def _line(config: Config, route: Route) -> str | None:
+    """The connection that it leads to, if unit 0 is a broadcast there."""
+    device = config.devices.get(route.forward)
+    if device is None:
+        link = config.links.get(route.forward)
+        key = route.forward
+    elif (device.link is None and not device.urls) or (device.link is not None and device.link not in config.links):
+        return None
+    else:
+        link, key = config.link_of(route.forward), config.link_key(route.forward)
+    return key if link is not None and any(url.framing != "mbap" for url in link.urls) else None

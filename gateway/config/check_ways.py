@@ -6,7 +6,9 @@ share theirs. What a way cannot use is an error, not a key that does nothing.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from gateway.config.durations import format_duration
@@ -101,17 +103,19 @@ def _check_serial_ports(uses: list[Use], findings: Findings) -> None:
         for url in use.urls:
             if url.carrier != "serial":
                 continue
-            first, other = first_by_port.setdefault(url.path, (use, url))
+            first, other = first_by_port.setdefault(_port(url.path), (use, url))
             if first.key == use.key or (use.is_listener and first.is_listener and url == other):
                 continue
             place = place_of(findings.root, first.path)
+            is_equal = _settings(url) == _settings(other)
             if use.is_listener and first.is_listener:
-                message = f"the port {url.path} has a listener already ({place}) with other settings: {other}"
+                message = f"the port {url.path} has a listener already ({place})"
+                message += f", which calls it {other.path}" if is_equal else f" with other settings: {other}"
             elif first.is_listener:
                 message = (
                     f"on the port {url.path} clients ask us ({place}): behind a line are clients or devices, not both"
                 )
-            elif _settings(url) != _settings(other):
+            elif not is_equal:
                 message = (
                     f"{first.owner} has this port with other settings ({place}): {other}; a line has one speed and one "
                     "framing: write the same url in both"
@@ -120,15 +124,23 @@ def _check_serial_ports(uses: list[Use], findings: Findings) -> None:
                 hint = (
                     f"write `link: {first.key}`"
                     if first.owner == f"links.{first.key}"
-                    else "write the same list in both"
+                    else f"write the same {'list' if other.path == url.path else 'name'} in both"
                 )
-                message = f"{first.owner} has this port too ({place}), and it is opened once: {hint} to share it"
+                called = f" as {other.path}" if other.path != url.path else ""
+                message = (
+                    f"{first.owner} has this port too{called} ({place}), and it is opened once: {hint} to share it"
+                )
             findings.error(use.path, message)
             break
 
 
+def _port(path: str) -> str:
+    """However it is written. What names of this machine lead to the same port only the machine knows (`needs`)."""
+    return "/" + posixpath.normpath(path).lstrip("/") if path.startswith("/") else path
+
+
 def _settings(url: DeviceUrl | ListenUrl) -> tuple[object, ...]:
-    return (url.scheme, url.line)
+    return (url.scheme, url.line, url.turnaround_s if isinstance(url, DeviceUrl) else None)
 
 
 def _check_network_ports(uses: list[Use], findings: Findings) -> None:
@@ -168,12 +180,25 @@ def _meet(host: str, other: str) -> bool:
     )
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _check_dial_in(uses: list[Use], findings: Findings) -> None:
     """Who dials in is known by the port and the id."""
     first_by_id: dict[tuple[str, int, bytes], Use] = {}
     for use in uses:
         for url in use.urls:
             if isinstance(url, DeviceUrl) and url.carrier == "dial-in":
+                if not url.id and not _is_loopback(url.host):
+                    findings.warn(
+                        use.path,
+                        f"{url} has no id: whoever reaches this port is taken for the device. Write `?id=...` if it "
+                        "sends one, or listen on an address that only the device reaches",
+                    )
                 first = first_by_id.setdefault((url.host, url.port, url.id), use)
                 if first.key != use.key:
                     place = place_of(findings.root, first.path)

@@ -1,4 +1,5 @@
-"""What a plant needs of the machine it runs on: packages that are installed only when wanted, certificates that work.
+"""What a plant needs of the machine it runs on: packages that are installed only when wanted, certificates that work,
+serial ports that are not one port under two names.
 
 Reading a plant opens nothing but the plant. `needs_of` notes there what it will need and where the file says so;
 `unmet` looks, when a plant is checked or before one is started, and tells it as the mistakes of the file are told.
@@ -6,7 +7,8 @@ Reading a plant opens nothing but the plant. `needs_of` notes there what it will
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gateway.config.check_ways import listener_path
@@ -15,9 +17,22 @@ from gateway.errors import Problem, TlsError
 
 if TYPE_CHECKING:
     from gateway.config.model import Config, Tls
+    from gateway.config.urls import DeviceUrl, ListenUrl
 
 Side = Literal["server", "client"]
 _FILE_KEYS = ("cert", "key", "ca", "crl")
+
+
+class Port(NamedTuple):
+    """A serial port that is opened."""
+
+    name: str
+    """`/dev/ttyUSB0`, or one that leads there."""
+    user: str
+    """What is equal opens it once."""
+    is_device: bool
+    mark: Mark
+    path: str
 
 
 class Need(NamedTuple):
@@ -31,6 +46,8 @@ class Need(NamedTuple):
     tls: Tls | None = None
     marks: tuple[Mark, ...] = ()
     """Where cert, key, ca and crl stand."""
+    ports: tuple[Port, ...] = ()
+    """Those that the package opens."""
 
     @property
     def side(self) -> Side:
@@ -46,10 +63,13 @@ class Unmet(NamedTuple):
 def needs_of(config: Config, findings: Findings) -> tuple[Need, ...]:
     """In the order of the file's sections; each package and each section `tls` once for each side."""
     found: dict[tuple[object, ...], Need] = {}
-    for path, carriers, own, is_device in _ways(config, findings):
+    for user, path, urls, own, is_device in _ways(config, findings):
+        carriers = {url.carrier for url in urls}
         if "serial" in carriers:
-            mark = place_of(findings.root, path)
-            found.setdefault(("serial", is_device), Need("serial", mark, dotted(path), is_device))
+            mark, where = place_of(findings.root, path), dotted(path)
+            need = found.setdefault(("serial", is_device), Need("serial", mark, where, is_device))
+            ports = (Port(url.path, user, is_device, mark, where) for url in urls if url.carrier == "serial")
+            found["serial", is_device] = need._replace(ports=(*need.ports, *ports))
         tls = own or config.tls
         if "tls" in carriers and tls is not None:
             section = _section(path) if own is not None else ("tls",)
@@ -65,27 +85,29 @@ def _section(path: KeyPath) -> KeyPath:
     return (*path[:-1], "tls") if path[-1] == "url" else (*path, "tls")
 
 
-def _ways(config: Config, findings: Findings) -> Iterator[tuple[KeyPath, set[str], Tls | None, bool]]:
-    """The key of its urls, its carriers, its own certificates, whether it is one to a device; of all that is used."""
+def _ways(
+    config: Config, findings: Findings
+) -> Iterator[tuple[str, KeyPath, Sequence[DeviceUrl | ListenUrl], Tls | None, bool]]:
+    """Of all that is used: what is equal is opened once; the key of its urls; its urls; its own certificates; whether
+    it is one to a device."""
     for number, listener in enumerate(config.server.listen):
-        yield listener_path(findings, number), {listener.url.carrier}, listener.tls, False
+        yield f"listen {number}", listener_path(findings, number), (listener.url,), listener.tls, False
     used = {device.link for device in config.devices.values() if device.enabled}
     used |= {route.forward for route in config.routes.values()}
     for name, link in config.links.items():
         if name in used:
-            yield ("links", name, "url"), {url.carrier for url in link.urls}, link.tls, True
+            yield name, ("links", name, "url"), link.urls, link.tls, True
     for name, device in config.devices.items():
         if device.enabled and device.link is None:
-            yield ("devices", name, "url"), {url.carrier for url in device.urls}, device.tls, True
+            yield config.link_key(name), ("devices", name, "url"), device.urls, device.tls, True
 
 
 def unmet(config: Config, *, simulate: bool = False, listens: bool = True) -> list[Unmet]:
     """What this machine lacks. `simulate`: no device is real; `listens` False: the listeners are others than the
     file's. Reads certificates, so it may wait for a disk."""
     found: list[Unmet] = []
-    for need in config.needs:
-        if (need.is_device and simulate) or not (need.is_device or listens):
-            continue
+    needs = [need for need in config.needs if (not simulate if need.is_device else listens)]
+    for need in needs:
         if need.tls is not None:
             found += _certificates(config, need, need.tls)
         elif need.package == "serial":
@@ -93,6 +115,7 @@ def unmet(config: Config, *, simulate: bool = False, listens: bool = True) -> li
 
             if not serialport.is_installed():
                 found.append(Unmet(Problem(*need.mark, need.path, serialport.MISSING), True))
+    found += _shared_ports([port for need in needs for port in need.ports])
     return found
 
 
@@ -102,6 +125,22 @@ def errors(found: Iterable[Unmet]) -> list[Problem]:
 
 def warnings(found: Iterable[Unmet]) -> list[str]:
     return [str(each.problem) for each in found if not each.is_fatal]
+
+
+def _shared_ports(ports: Iterable[Port]) -> Iterator[Unmet]:
+    """Ports that are one under several names, such as /dev/serial/by-id/..., and have several users."""
+    first_by_port: dict[str, Port] = {}
+    for port in ports:
+        real = os.path.realpath(port.name)
+        first = first_by_port.setdefault(real, port)
+        if first.user == port.user:
+            continue
+        if first.is_device and port.is_device:
+            rest = "and it is opened once: write the same url in both to share it"
+        else:
+            rest = "and behind a line are clients, asking one listener, or devices"
+        message = f"{port.name} is the port {real}, which {first.path} ({first.mark}) has as {first.name}, {rest}"
+        yield Unmet(Problem(*port.mark, port.path, message), True)
 
 
 def _certificates(config: Config, need: Need, tls: Tls) -> Iterator[Unmet]:

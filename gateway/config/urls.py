@@ -48,6 +48,8 @@ BAUD_RATES = (
 )  # fmt: skip
 MAX_LABEL_SIZE = 63
 """Of a part of a host name (RFC 1035 2.3.4); the resolver would fail on a longer one."""
+TURNAROUND_S = 0.1
+"""Quiet time after a broadcast, for the units to be done with it (serial line guide 2.4.1: 100..200 ms)."""
 MAX_ID_SIZE = 64
 """Bytes by which a device that dials in tells who it is."""
 
@@ -70,8 +72,6 @@ class Line(NamedTuple):
     """From RTS to the first bit."""
     rts_after_s: float = 0.0
     """From the last bit to RTS."""
-    turnaround_s: float = 0.1
-    """Quiet time after a broadcast (serial line guide 2.4.1: 100..200 ms)."""
 
     @property
     def char_s(self) -> float:
@@ -96,6 +96,8 @@ class DeviceUrl(NamedTuple):
     """Serial lines only."""
     id: bytes = b""
     """What a device that dials in sends first; empty: any that dials in."""
+    turnaround_s: float = TURNAROUND_S
+    """How long units get after a broadcast; framings of lines only."""
 
     @property
     def framing(self) -> Framing:
@@ -106,7 +108,8 @@ class DeviceUrl(NamedTuple):
         return _WAYS[self.scheme][1]
 
     def __str__(self) -> str:
-        return _text(self.scheme, self.host, self.port, self.path, _settings(self.scheme, self.line, self.id))
+        settings = _settings(self.scheme, self.line, self.turnaround_s, self.id)
+        return _text(self.scheme, self.host, self.port, self.path, settings)
 
 
 class ListenUrl(NamedTuple):
@@ -127,7 +130,7 @@ class ListenUrl(NamedTuple):
         return _WAYS[self.scheme][1]
 
     def __str__(self) -> str:
-        return _text(self.scheme, self.host, self.port, self.path, _settings(self.scheme, self.line, b""))
+        return _text(self.scheme, self.host, self.port, self.path, _settings(self.scheme, self.line))
 
 
 def _text(scheme: str, host: str, port: int, path: str, settings: str) -> str:
@@ -138,7 +141,7 @@ def _text(scheme: str, host: str, port: int, path: str, settings: str) -> str:
     return f"{scheme}://{where}{settings}"
 
 
-def _settings(scheme: str, line: Line | None, device_id: bytes) -> str:
+def _settings(scheme: str, line: Line | None, turnaround_s: float = TURNAROUND_S, device_id: bytes = b"") -> str:
     """What stands behind `?`: only what differs from the default."""
     found = []
     if line is not None:
@@ -147,6 +150,8 @@ def _settings(scheme: str, line: Line | None, device_id: bytes) -> str:
             if value != default or name == "baudrate":
                 text = format_duration(value) if name.endswith("_s") else str(value).lower()
                 found.append(f"{name.removesuffix('_s')}={text}")
+    if turnaround_s != TURNAROUND_S:
+        found.append(f"turnaround={format_duration(turnaround_s)}")
     if device_id:
         printable = all(0x20 < byte < 0x7F and byte not in b"&#?%+" for byte in device_id)
         found.append(f"id={device_id.decode() if printable else '0x' + device_id.hex()}")
@@ -161,22 +166,29 @@ def parse_device_url(value: Any) -> DeviceUrl:
     """Raises ValueError with what to write instead."""
     text = text_of(value, "a URL such as `tcp://192.168.1.10:502`")
     scheme, rest = _split(text, tuple(_WAYS))
-    _, carrier = _WAYS[scheme]
+    framing, carrier = _WAYS[scheme]
     if carrier == "sim":
         if rest:
             raise ValueError("the simulated PLC needs no address: write `sim://`")
         return DeviceUrl("sim")
+    known = (
+        *(_LINE_SETTINGS if carrier == "serial" else ()),
+        *(("turnaround",) if framing != "mbap" else ()),
+        *(("id",) if carrier == "dial-in" else ()),
+    )
+    settings: dict[str, str] = {}
+    if known:
+        rest, settings = _query(text, rest, known)
+    turnaround_s = _short("turnaround", settings["turnaround"]) if "turnaround" in settings else TURNAROUND_S
     if carrier == "serial":
-        path, line = _serial(text, scheme, rest)
-        return DeviceUrl(scheme, path=path, line=line)
-    device_id = b""
-    if carrier == "dial-in":
-        rest, settings = _query(text, rest, ("id",))
-        device_id = _device_id(settings["id"]) if "id" in settings else b""
+        line = _line(text, scheme, rest, settings)
+        return DeviceUrl(scheme, path=rest, line=line, turnaround_s=turnaround_s)
     host, port = _host_and_port(text, scheme, rest)
     if port == 0:
         raise ValueError(f"`{text}`: ports are 1..65535")
-    return DeviceUrl(scheme, host, port, id=device_id)
+    return DeviceUrl(
+        scheme, host, port, id=_device_id(settings["id"]) if "id" in settings else b"", turnaround_s=turnaround_s
+    )
 
 
 def parse_listen_url(value: Any) -> ListenUrl:
@@ -184,8 +196,13 @@ def parse_listen_url(value: Any) -> ListenUrl:
     text = text_of(value, "a URL such as `tcp://0.0.0.0:502`")
     scheme, rest = _split(text, _LISTEN_SCHEMES)
     if _WAYS[scheme][1] == "serial":
-        path, line = _serial(text, scheme, rest)
-        return ListenUrl("", 0, scheme, path, line)
+        if re.search(r"[?&]turnaround=", rest):
+            raise ValueError(
+                f"`{text}`: `turnaround` is how long units get after a broadcast of ours: it belongs to the url of a "
+                "device, remove it here"
+            )
+        path, settings = _query(text, rest, _LINE_SETTINGS)
+        return ListenUrl("", 0, scheme, path, _line(text, scheme, path, settings))
     if rest.startswith("*"):
         raise ValueError(
             f"`{text}`: for every address write `{scheme}://0.0.0.0{rest[1:]}` or, IPv6 too, `{scheme}://[::]{rest[1:]}`"
@@ -196,13 +213,30 @@ def parse_listen_url(value: Any) -> ListenUrl:
 def _split(text: str, schemes: tuple[str, ...]) -> tuple[str, str]:
     scheme, separator, rest = text.partition("://")
     if not separator:
-        close = f"rtu://{text}" if text.startswith(("/dev/", "COM")) else f"tcp://{text}"
-        raise ValueError(f"`{text}` is not a URL; write `{close}`")
+        raise ValueError(f"`{text}` is not a URL; write `{_close(text)}`")
     if scheme not in schemes:
         close_names = difflib.get_close_matches(scheme.lower(), schemes, n=1)
         hint = f"did you mean `{close_names[0]}://`? " if close_names else ""
         raise ValueError(f"`{scheme}://` is not possible here; {hint}now there is {_all_of(schemes)}")
     return scheme, rest
+
+
+def _close(text: str) -> str:
+    """The URL that is probably meant by a text without `://`."""
+    if text.startswith(("/dev/", "COM")):
+        return f"rtu://{text}"
+    scheme, colon, rest = text.partition(":")
+    if not colon or scheme not in _WAYS:
+        return f"tcp://{text}"
+    return _port_url(scheme, rest) if _WAYS[scheme][1] == "serial" else f"{scheme}://{rest.lstrip('/')}"
+
+
+def _port_url(scheme: str, place: str) -> str:
+    """Of a serial port, however many slashes were left out."""
+    name = place.lstrip("/")
+    if re.match(r"COM\d", name):
+        return f"{scheme}://{name}"
+    return f"{scheme}:///{name}" if "/" in name else f"{scheme}:///dev/{name}"
 
 
 def _all_of(names: Iterable[str]) -> str:
@@ -228,17 +262,16 @@ def _query(text: str, rest: str, known: tuple[str, ...]) -> tuple[str, dict[str,
     return before, settings
 
 
-_LINE_SETTINGS = (
-    "baudrate", "parity", "stopbits", "databits", "rs485", "rts", "rts_before", "rts_after", "turnaround",
-)  # fmt: skip
+_LINE_SETTINGS = ("baudrate", "parity", "stopbits", "databits", "rs485", "rts", "rts_before", "rts_after")
 
 
-def _serial(text: str, scheme: str, rest: str) -> tuple[str, Line]:
-    path, settings = _query(text, rest, _LINE_SETTINGS)
+def _line(text: str, scheme: str, path: str, settings: dict[str, str]) -> Line:
+    """Of the port at `path`."""
     if not path or path.endswith("/"):
         raise ValueError(f"`{text}` names no port; write `{scheme}:///dev/ttyUSB0` (Windows: `{scheme}://COM3`)")
     if not path.startswith("/") and not re.fullmatch(r"COM\d{1,3}", path, re.ASCII):
-        raise ValueError(f"`{text}`: a port's name begins with `/` (three in all): write `{scheme}:///{path}`")
+        close = _port_url(scheme, path)
+        raise ValueError(f"`{text}`: a port's name begins with `/` (three in all): write `{close}`")
     default = _line_default(scheme)
     parity = _one_of("parity", settings.get("parity", default.parity), ("none", "even", "odd"))
     line = Line(
@@ -250,13 +283,12 @@ def _serial(text: str, scheme: str, rest: str) -> tuple[str, Line]:
         rts=_one_of("rts", settings.get("rts", default.rts), ("high", "low")),
         rts_before_s=_short("rts_before", settings.get("rts_before", "0s")),
         rts_after_s=_short("rts_after", settings.get("rts_after", "0s")),
-        turnaround_s=_short("turnaround", settings.get("turnaround", "100ms")),
     )
     if scheme == "rtu" and line.databits != 8:
         raise ValueError(f"`{text}`: RTU sends bytes, it needs `databits=8`; 7 is for `ascii://`")
     if not line.rs485 and not settings.keys().isdisjoint(("rts", "rts_before", "rts_after")):
         raise ValueError(f"`{text}`: rts settings go with `rs485=true`")
-    return path, line
+    return line
 
 
 def _one_of(name: str, value: str, possible: tuple[str, ...]) -> Any:

@@ -48,10 +48,12 @@ class Absent:
 class Guard:
     """A unit as clients see it who may not do everything: the rules are asked first (01 where they say no)."""
 
-    __slots__ = ("_counters", "_rights", "_unit_id", "_verdicts", "unit")
+    __slots__ = ("_counters", "_rights", "_unit_id", "_verdicts", "stands_for", "unit")
 
     def __init__(self, unit_id: int, unit: Unit, rights: Rights, counters: Counters) -> None:
         self.unit = unit
+        self.stands_for: tuple[int, ...] = ()
+        """The unit ids of a line (LineGuard)."""
         self._unit_id = unit_id
         self._rights = rights
         self._verdicts = rights.verdicts(unit_id)
@@ -71,6 +73,25 @@ class Guard:
         if pdu[0] == spec.READ_FIFO_QUEUE and len(pdu) == 3 and isinstance(self.unit, Bank):
             return self.unit.queues.get(pdu[1] << 8 | pdu[2], spec.MAX_QUEUED)
         return spec.MAX_QUEUED
+
+
+class LineGuard(Guard):
+    """The same before a unit that is all units of a line: who may not do it to one of them may not do it to all."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, unit_id: int, unit: Unit, rights: Rights, counters: Counters, stands_for: tuple[int, ...]
+    ) -> None:
+        """`stands_for`: the unit ids of ours that lead to the line."""
+        super().__init__(unit_id, unit, rights, counters)
+        self.stands_for = stands_for
+
+    def answer(self, pdu: bytes) -> bytes | Later | None:
+        if all(self._rights.allows(unit_id, pdu) for unit_id in self.stands_for):
+            return super().answer(pdu)
+        self._counters.denied += 1
+        return exception_response(pdu, spec.ILLEGAL_FUNCTION)
 
 
 class Denied:
@@ -93,7 +114,7 @@ class Denied:
 class Units:
     """The slots and plans that every connection serves from."""
 
-    __slots__ = ("_views", "broadcasts", "known", "meant", "plans", "slots")
+    __slots__ = ("_views", "broadcasts", "known", "lines", "meant", "plans", "slots")
 
     def __init__(
         self, units: Mapping[int, Unit], default_unit: int, unknown_unit: str, named: Collection[int] = ()
@@ -107,16 +128,24 @@ class Units:
         self.broadcasts: list[tuple[tuple[int, ...], Unit]] = []
         """Who gets a broadcast of a serial client: each image, each forwarded line once; with the unit ids of ours that
         it stands for, all of which a client must be allowed to write."""
+        self.lines: dict[int, tuple[int, ...]] = {}
+        """Units of ours that lead to unit 0 of a forwarded line: the unit ids of ours that they stand for."""
         self.plans: dict[bytes, Plan] = {}
         self._views: WeakSet[View] = WeakSet()
         self.replace(units, default_unit, unknown_unit, named)
 
     def replace(
-        self, units: Mapping[int, Unit], default_unit: int, unknown_unit: str, named: Collection[int] = ()
+        self,
+        units: Mapping[int, Unit],
+        default_unit: int,
+        unknown_unit: str,
+        named: Collection[int] = (),
+        lines: Mapping[int, tuple[int, ...]] | None = None,
     ) -> None:
         """From now on these answer. In place: every connection holds on to `slots` and `plans`.
 
         Unit ids 0 and 255 mean `default_unit` unless `named`, the keys of the configuration's `units`, has them.
+        `lines`: see there.
         """
         absent: Unit = Absent(UNKNOWN_UNIT_CODES[unknown_unit])
         slots = [units.get(unit_id, absent) for unit_id in range(256)]
@@ -128,6 +157,7 @@ class Units:
         self.slots[:] = slots
         self.meant[:] = meant
         self.known[:] = [unit_id in units for unit_id in range(256)]
+        self.lines = dict(lines or {})
         self.forget()
         for view in self._views:
             view.refresh()
@@ -175,11 +205,16 @@ class View:
         for unit_id, meant in enumerate(units.meant):
             unit = units.slots[meant]
             if units.known[meant]:  # one that is not there is the same nothing for all
-                guard = before.get(meant)
-                if guard is None or guard.unit is not unit:
-                    guard = before[meant] = Guard(meant, unit, self._rights, self._counters)
+                guard, line = before.get(meant), units.lines.get(meant, ())
+                if guard is None or guard.unit is not unit or guard.stands_for != line:
+                    guard = before[meant] = self._guard(meant, unit, line)
                 unit = guard
             self.slots[unit_id] = unit
+
+    def _guard(self, unit_id: int, unit: Unit, line: tuple[int, ...]) -> Guard:
+        if line:
+            return LineGuard(unit_id, unit, self._rights, self._counters, line)
+        return Guard(unit_id, unit, self._rights, self._counters)
 
     def remember(self, key: bytes, unit: Unit, pdu: bytes) -> None:
         """As Units.remember; `unit` is the guard that let it pass."""

@@ -24,6 +24,8 @@ _MAX_LOGGED = 64
 _PART_SIZE = 7
 """Of a request for records: reference type, file, record, count."""
 _IDENTITY_HEAD_SIZE = 7
+_ONE_OBJECT = 4
+"""The read code of 43/14 that asks for one object; the others ask for a stream of them."""
 
 _Judge = Callable[[bytes, bytes], str | None]
 """Of a request and its answer that have the same function: why they cannot belong together, or None."""
@@ -59,7 +61,7 @@ def answer_head(request: bytes) -> bytes:
     if function == spec.READ_WRITE_MULTIPLE_REGISTERS and len(request) > 4 and request[4] < 0x80:
         return bytes((function, 2 * request[4]))
     if function == spec.ENCAPSULATED_INTERFACE:
-        return request[:2]
+        return request[: 3 if _is_identification(request) else 2]
     return request[:1]
 
 
@@ -168,19 +170,45 @@ def _queue_fault(request: bytes, answer: bytes) -> str | None:
     return None
 
 
+def _is_identification(request: bytes) -> bool:
+    return len(request) == 4 and request[1] == spec.READ_DEVICE_IDENTIFICATION
+
+
 def _interface_fault(request: bytes, answer: bytes) -> str | None:
-    """The MEI type comes back; with 43/14 the read code, too, and objects that fill the answer (6.21)."""
+    """The MEI type comes back; what else is in it only 43/14 tells."""
     mei = request[1:2]
     if answer[1:2] != mei:
         return f"MEI type {answer[1:2].hex()} answered to {mei.hex()}"
-    if mei != bytes((spec.READ_DEVICE_IDENTIFICATION,)) or len(request) != 4:
-        return None
+    return _identification_fault(request, answer) if _is_identification(request) else None
+
+
+def _identification_fault(request: bytes, answer: bytes) -> str | None:
+    """The read code comes back, with objects that fill the answer; of one object (code 04) with that one (6.21).
+
+    As lenient as devices are: the count of a part may be that of all parts, as in the specification's own example; a
+    stream may begin anew at object 0; an object may come twice; whatever stands in the next object when nothing
+    follows, and for the conformity level, is believed by nobody. A stream in answer to code 04 is not among it: who
+    asks for one object takes the first one for it, and a wrong value shown as good is worse than none.
+    """
     if len(answer) < _IDENTITY_HEAD_SIZE or answer[2] != request[2]:
         return f"read code {answer[2:3].hex()} answered to {request[2]:02x}, in {len(answer)} bytes"
+    code, first = request[2], request[3]
+    more, following, count = answer[4:_IDENTITY_HEAD_SIZE]
+    objects = []
     at = _IDENTITY_HEAD_SIZE
     while at + 1 < len(answer):
+        objects.append(answer[at])
         at += 2 + answer[at + 1]
-    return None if at == len(answer) else "an object is cut short"
+    if at != len(answer):
+        return "an object is cut short"
+    if code == _ONE_OBJECT:
+        if more or count != 1 or objects != [first]:
+            return f"object {first:02x} asked for alone, {len(objects)} objects (count {count}, more {more:02x}) came"
+    elif len(objects) > count or (len(objects) < count and not more and not first):
+        return f"{len(objects)} objects, not {count}"
+    elif more and following <= (objects[-1] if objects else first):
+        return f"after object {objects[-1] if objects else first:02x} is to come {following:02x}"
+    return None
 
 
 _JUDGES: dict[int, _Judge] = {

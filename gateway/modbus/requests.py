@@ -280,6 +280,10 @@ def _first(data: bytes, *, ends_here: bool, is_over: bool) -> tuple[int, bool]:
     return response, False
 
 
+MAX_ENDS = 8
+"""Behind a frame of a function that does not tell its length every 0 is another end; no other bytes make so many."""
+
+
 def _by_crc(data: bytes, *, ends_here: bool, is_over: bool) -> tuple[int, bool]:
     """As `_first`, of a function that does not tell how long it is."""
     head = data[: rtu.MAX_SIZE]
@@ -290,7 +294,7 @@ def _by_crc(data: bytes, *, ends_here: bool, is_over: bool) -> tuple[int, bool]:
         return (0 if len(head) < rtu.MAX_SIZE else -1), False
     if ends_here and ends[-1] == len(data):
         return ends[-1], True
-    for end in ends:
+    for end in ends[:MAX_ENDS]:
         if _is_frame(data[end:]):
             return end, True
     return (ends[0] if is_over or len(data) > rtu.MAX_SIZE else 0), True

@@ -8,6 +8,8 @@ not, a frame is whole when what has come ends in its own CRC and nothing follows
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from typing import Final
 
 from gateway.modbus import spec
@@ -31,9 +33,9 @@ def _crc_table() -> tuple[int, ...]:
 _CRC = _crc_table()
 
 
-def crc16(data: bytes) -> int:
-    """CRC-16/MODBUS: start FFFF, polynomial A001 reflected; of a frame with its CRC it is 0."""
-    crc = 0xFFFF
+def crc16(data: bytes, crc: int = 0xFFFF) -> int:
+    """CRC-16/MODBUS: start FFFF, polynomial A001 reflected; of a frame with its CRC it is 0. `crc`: of what is before
+    `data`."""
     for byte in data:
         crc = (crc >> 8) ^ _CRC[(crc ^ byte) & 0xFF]
     return crc
@@ -153,6 +155,25 @@ _RESPONSE_COUNTS = frozenset(
 )
 
 
+class _Start:
+    """A byte that may be the first of the answer."""
+
+    __slots__ = ("at", "crc", "is_counted", "summed")
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        """So many bytes came between the request and it."""
+        self.is_counted = False
+        """Its head is all there, and right."""
+        self.crc = 0xFFFF
+        """Of as many bytes from there on as `summed` says; used when nothing tells its size."""
+        self.summed = 0
+
+
+_NOT_YET: Final = 0
+_NEVER: Final = -1
+
+
 class AnswerReceiver:
     """Cuts the answer to one request at a time out of whatever a line brings, however it is split.
 
@@ -160,9 +181,25 @@ class AnswerReceiver:
     one to this request must (function and byte count, or the echo), has not its length and not the right CRC. What
     begins as one of the unit that was asked hides what stands behind its first byte until it is whole: data may look
     like a frame, too.
+
+    Noise may be made to cost time, so each byte is in the sums of MAX_STARTS starts of either kind at most, once each,
+    and after MAX_NOISE bytes nothing is looked at until the next request: a millisecond or two for 1,000 bytes.
     """
 
-    __slots__ = ("_data", "_heads", "_is_noisy", "_request", "_unit_id", "came", "is_open", "noise")
+    __slots__ = (
+        "_data",
+        "_gone",
+        "_heads",
+        "_is_noisy",
+        "_looked",
+        "_recent",
+        "_request",
+        "_starts",
+        "_unit_id",
+        "came",
+        "is_open",
+        "noise",
+    )
 
     def __init__(self) -> None:
         self.noise = 0
@@ -172,6 +209,14 @@ class AnswerReceiver:
         self.is_open = False
         """What came is an answer if nothing follows: take it when there was silence."""
         self._data = b""
+        self._gone = 0
+        """Bytes that came before `_data`."""
+        self._looked = 0
+        """So many bytes were tried as the first one."""
+        self._starts: list[_Start] = []
+        """Those of them that may still be it, in order."""
+        self._recent: tuple[deque[int], deque[int]] = (deque(maxlen=MAX_STARTS), deque(maxlen=MAX_STARTS))
+        """Where the last ones were that began as an answer of another unit, and of the one that was asked."""
         self._unit_id = 0
         self._request = b""
         self._heads: tuple[bytes, bytes] = (b"", b"")
@@ -181,7 +226,8 @@ class AnswerReceiver:
     def expect(self, unit_id: int, pdu: bytes) -> None:
         """The next answer is to this request; what came before is dropped."""
         self.clear()
-        self.came = 0
+        self.came = self._gone = self._looked = 0
+        self._forget()
         self._is_noisy = False
         self._unit_id, self._request = unit_id, pdu
         self._heads = (answer_head(pdu), bytes((pdu[0] | spec.EXCEPTION_BIT,)))
@@ -190,6 +236,7 @@ class AnswerReceiver:
         """Drop what came and was not taken."""
         if self._data:
             self._drop(len(self._data))
+            self._forget()
 
     def feed(self, data: bytes) -> None:
         """Bytes as they come; take what they make whole before the next are fed."""
@@ -203,59 +250,96 @@ class AnswerReceiver:
 
         `is_silent`: nothing came for a while.
         """
-        data, keep = self._data, len(self._data)
         self.is_open = False
-        for start in range(len(data)):
+        undecided: list[_Start] = []
+        for start in self._candidates():
             size = self._size_at(start, is_silent=is_silent)
-            if size is None:
-                continue
-            stop = start + size
-            if stop > len(data):
-                keep = min(keep, start)
-                if data[start] == self._unit_id:
+            at = start.at - self._gone
+            if size == _NOT_YET:
+                undecided.append(start)
+                if self._data[at] == self._unit_id:
                     break
-                continue
-            frame = data[start:stop]
-            if not crc16(frame) and fault(self._request, frame[1:-2]) is None:
-                self._drop(start)
-                self._data = data[stop:]
+            elif size != _NEVER:
+                frame = self._data[at : at + size]
+                self._drop(at)
+                self._data = self._data[size:]
+                self._gone += size
+                self._forget()
                 return frame[0], frame[1:-2]
-        self._drop(keep)
+        self._starts = undecided
+        self._drop(undecided[0].at - self._gone if undecided else len(self._data))
         return None
 
-    def _drop(self, count: int) -> None:
-        if count:
-            self._data = self._data[count:]
-            self.noise += not self._is_noisy
-            self._is_noisy = True
+    def _candidates(self) -> Iterator[_Start]:
+        """Bytes that were not decided, and behind them those that were not looked at."""
+        yield from self._starts
+        while (at := self._looked - self._gone) < len(self._data):
+            self._looked += 1
+            function = self._data[at + 1 : at + 2]
+            if self._heads[0].startswith(function) or self._heads[1].startswith(function):
+                yield _Start(self._gone + at)
 
-    def _size_at(self, start: int, *, is_silent: bool) -> int | None:
-        """Size of the answer that begins there, as far as is known; None: none does."""
-        data = self._data
-        for head in self._heads:
-            have = data[start + 1 : start + 1 + len(head)]
-            if head.startswith(have):
-                if len(have) < len(head):
-                    return len(head) + MIN_SIZE  # more than there is
-                break
-        else:
-            return None
-        frame = data[start:]
+    def _size_at(self, start: _Start, *, is_silent: bool) -> int:
+        """Size of the answer that begins there and is whole; _NOT_YET, or _NEVER when none does."""
+        at = start.at - self._gone
+        frame = self._data[at : at + MAX_SIZE]
+        if not start.is_counted:
+            for head in self._heads:
+                have = frame[1 : 1 + len(head)]
+                if head.startswith(have):
+                    if len(have) < len(head):
+                        return _NOT_YET
+                    break
+            else:
+                return _NEVER
+            start.is_counted = True
+            recent = self._recent[frame[0] == self._unit_id]
+            if len(recent) == MAX_STARTS and recent[0] > start.at - MAX_SIZE:
+                return _NEVER
+            recent.append(start.at)
         function = frame[1]
         size = len(self._request) + 3 if function == spec.DIAGNOSTICS else response_size(frame)
         if size is None or (not size and function == spec.ENCAPSULATED_INTERFACE):
             # Nobody can say; or its count is one of all objects, not of those in this answer (V1.1b3 6.21, example).
-            if not MIN_SIZE <= len(frame) <= MAX_SIZE or crc16(frame):
-                return MAX_SIZE + 1
-            self.is_open = True
-            return len(frame) if is_silent else len(frame) + 1
+            return self._open_size(start, frame, is_silent=is_silent)
         if size > MAX_SIZE:
-            return None
-        return size or len(frame) + 1
+            return _NEVER
+        if not size or size > len(frame):
+            return _NOT_YET
+        frame = frame[:size]
+        return _NEVER if crc16(frame) or fault(self._request, frame[1:-2]) is not None else size
+
+    def _open_size(self, start: _Start, frame: bytes, *, is_silent: bool) -> int:
+        """As `_size_at`, of an answer that only its own CRC and silence end."""
+        if len(self._data) - (start.at - self._gone) > MAX_SIZE:
+            return _NEVER
+        start.crc = crc16(frame[start.summed :], start.crc)
+        start.summed = len(frame)
+        if start.crc or len(frame) < MIN_SIZE or fault(self._request, frame[1:-2]) is not None:
+            return _NOT_YET
+        self.is_open = True
+        return len(frame) if is_silent else _NOT_YET
+
+    def _drop(self, count: int) -> None:
+        if count:
+            self._data = self._data[count:]
+            self._gone += count
+            self.noise += not self._is_noisy
+            self._is_noisy = True
+
+    def _forget(self) -> None:
+        """None of the bytes that were looked at is a start any more."""
+        self._starts = []
+        self._looked = self._gone
+        for recent in self._recent:
+            recent.clear()
 
 
 MAX_NOISE: Final = 4096
 """Bytes in which the answer to one request is looked for: a second of other people's traffic at 38400 baud."""
+MAX_STARTS: Final = 8
+"""Of MAX_SIZE bytes, so many may begin as an answer of the unit that was asked does, and as many as one of another;
+further ones are noise. By chance 2 of 256 bytes do the latter at most, and 2 of 65536 the former."""
 
 
 def answer_size(request: bytes) -> int:

@@ -116,6 +116,8 @@ class Keeper:
         if carrier.closed:
             link.failed("the device closed the connection")
             return MAX_RETRY_S
+        if isinstance(self._dials[self.at], Seat):
+            link.redials = False  # it has come by itself, and may be another one: another chance for silent units
         link.connected(carrier)
         if self.at and self.prefer_first:
             await self._until_ended_or_first_is_back()

@@ -2,8 +2,13 @@
 
 A link that is written `listen+tcp://HOST:PORT?id=...` has a seat at that port; its dial waits until the device is
 there. Where any link of a port has an id, a device must first send its own: the exact bytes, in ID_TIMEOUT_S. Who sends
-something else, or nothing, gets the link of that port that has no id, if there is one, or is closed. The newest
-connection of a link wins: a device dials again because its old connection is dead, and we may not know it yet.
+something else, or nothing, gets the link of that port that has no id, if there is one, or is closed.
+
+Somebody may dial in while the link has its device. Who sends the id is the device: it dials again because its old
+connection is dead, and we may not know it yet. It gets its place at once, or its next request, perhaps a write, would
+go to nobody. Who has not said who he is may be anybody, a port scan for one: he waits, and gets the place when the
+connection that is there ends, or does not answer (`dialled`): a device that lost its power without a word is back after
+a time-out. One waits, the newest: most likely the one that is alive.
 
 The rule: a port is open as long as a link has a seat at it, and a moment longer, so that a reload shuts no device out.
 One that cannot be opened is the trouble of its links, tried again, not the end of the gateway. Whoever knows an id can
@@ -46,7 +51,7 @@ Carrier = MbapDialledIn | FramedDialledIn
 class Counters:
     """What happened at all ports together since the start."""
 
-    __slots__ = ("calls", "crowded", "replaced", "silent", "unknown")
+    __slots__ = ("calls", "crowded", "replaced", "silent", "unknown", "waited")
 
     def __init__(self) -> None:
         self.calls = 0
@@ -58,7 +63,9 @@ class Counters:
         self.crowded = 0
         """Closed: too many were there that had not sent an id."""
         self.replaced = 0
-        """Closed: the device has dialled in again."""
+        """Closed: the device has dialled in again, or what waited for the place of another was not the last to."""
+        self.waited = 0
+        """Had to wait: they have no id, and the link had its device."""
 
     def snapshot(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -72,12 +79,15 @@ class DialIn:
         self._ports: dict[tuple[str, int], _Port] = {}
         self._lines = Repeats(MAX_LINES)
 
-    def dialler(self, host: str, port: int, framing: str, device_id: bytes, keepalive_s: float) -> DeviceSeat:
-        """What a link dials with. Opens nothing yet. `framing`: `mbap`, `rtu` or `ascii`; `device_id` empty: any."""
+    def dialler(
+        self, host: str, port: int, framing: str, device_id: bytes, keepalive_s: float, turnaround_s: float
+    ) -> DeviceSeat:
+        """What a link dials with. Opens nothing yet. `framing`: `mbap`, `rtu` or `ascii`; `device_id` empty: any;
+        `turnaround_s`: how long units get after a broadcast."""
         at = self._ports.get((host, port))
         if at is None:
             at = self._ports[host, port] = _Port(self, host, port)
-        return DeviceSeat(at, framing, device_id, keepalive_s)
+        return DeviceSeat(at, framing, device_id, keepalive_s, turnaround_s)
 
     def close(self) -> None:
         """Close every port, after the links have ended: one that dials opens its port again."""
@@ -94,13 +104,14 @@ class DialIn:
 class DeviceSeat:
     """The place of one link at a port: its dial (seams.Dial, seams.Seat)."""
 
-    def __init__(self, port: _Port, framing: str, device_id: bytes, keepalive_s: float) -> None:
+    def __init__(self, port: _Port, framing: str, device_id: bytes, keepalive_s: float, turnaround_s: float) -> None:
         self.id = device_id
         self._port = port
         self._framing = framing
         self._keepalive_s = keepalive_s
+        self._turnaround_s = turnaround_s
         self._came: _Visitor | None = None
-        """The device is there, and the link has not taken it yet."""
+        """The device is there, and the link has not taken it yet: it may have another."""
         self._carrier: Carrier | None = None
         """What the link was given last."""
         self._waiting: asyncio.Future[None] | None = None
@@ -121,26 +132,41 @@ class DeviceSeat:
             finally:
                 self._waiting = None
         self._came = None
+        if visitor.has_waited:
+            host, at = visitor.peer
+            self._port.say(
+                "took", host, "%s: %s:%s has the place of one that ended or did not answer", self._port, host, at
+            )
         name = f"{self._port}{_with(self.id)}"
         if self._framing == "mbap":
             self._carrier = MbapDialledIn(owner, self.id)
         else:
-            self._carrier = FramedDialledIn(owner, self._framing, self.id, name)
+            self._carrier = FramedDialledIn(owner, self._framing, self.id, name, self._turnaround_s)
         visitor.hand_over(self._carrier)
         return self._carrier
 
     def take(self, visitor: _Visitor) -> None:
-        """Its device is there. The connection that it had is dead, whatever it looks like."""
+        """Its device is there. With its id: the connection that it had is dead, whatever it looks like. Without: that
+        one stays as long as it works."""
         before, self._came = self._came, visitor
+        port = self._port
         if before is not None and not before.is_gone:
-            self._port.counters.replaced += 1
+            port.counters.replaced += 1
             before.close()
-        carrier, self._carrier = self._carrier, None
+        visitor.keep_alive(self._keepalive_s)
+        carrier = self._carrier
         if carrier is not None and not carrier.closed:
-            self._port.counters.replaced += 1
+            if not self.id:
+                port.counters.waited += 1
+                visitor.has_waited = True
+                host, at = visitor.peer
+                port.say("waits", host, "%s: %s:%s waits: there is a device already", port, host, at)
+                carrier.hurry(True)
+                return
+            self._carrier = None
+            port.counters.replaced += 1
             carrier.owner.lost(carrier, ConnectionResetError("it has dialled in again"))
             carrier.close()
-        visitor.keep_alive(self._keepalive_s)
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
@@ -148,6 +174,8 @@ class DeviceSeat:
         """That connection ended before the link took it."""
         if self._came is visitor:
             self._came = None
+            if self._carrier is not None and not self._carrier.closed:
+                self._carrier.hurry(False)
 
     def leave(self) -> None:
         """The link dials no more."""
@@ -235,11 +263,13 @@ class _Visitor(asyncio.Protocol):
     def __init__(self, port: _Port) -> None:
         self._port = port
         self._transport: asyncio.Transport | None = None
-        self._peer = ("?", 0)
+        self.peer = ("?", 0)
         self._came = b""
         """What it has sent: of its id, and later what came behind it."""
         self._timer: asyncio.TimerHandle | None = None
         self._seat: DeviceSeat | None = None
+        self.has_waited = False
+        """For the place of another."""
 
     @property
     def is_gone(self) -> bool:
@@ -249,7 +279,7 @@ class _Visitor(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         if hasattr(transport, "max_size"):
             transport.max_size = READ_SIZE
-        self._peer = (transport.get_extra_info("peername") or self._peer)[:2]
+        self.peer = (transport.get_extra_info("peername") or self.peer)[:2]
         port = self._port
         port.counters.calls += 1
         if not port.has_seats:  # it lingers
@@ -270,7 +300,7 @@ class _Visitor(asyncio.Protocol):
         self._came += data
         if self._seat is None:
             self._decide(False)
-        elif len(self._came) > READ_SIZE:  # nobody has asked for any of it, and the link is in no hurry
+        elif len(self._came) > READ_SIZE:  # nobody has asked for any of it
             self.close()
 
     def _decide(self, is_all: bool) -> None:
@@ -286,9 +316,9 @@ class _Visitor(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         seat = port.seat(device_id)
-        host = str(self._peer[0])
+        host = str(self.peer[0])
         if seat is None:
-            peer = f"{host}:{self._peer[1]}"
+            peer = f"{host}:{self.peer[1]}"
             if self._came:
                 port.counters.unknown += 1
                 sent = shown(self._came)
@@ -300,7 +330,6 @@ class _Visitor(asyncio.Protocol):
             return
         self._came = rest
         self._seat = seat
-        transport.pause_reading()  # what comes waits in its socket until the link takes it
         seat.take(self)
 
     def _no_stranger(self) -> None:
@@ -320,6 +349,7 @@ class _Visitor(asyncio.Protocol):
         """The link has it from now on."""
         transport = self._transport
         assert transport is not None
+        transport.pause_reading()  # what came before is told first
         self._transport = None
         transport.set_protocol(carrier)
         carrier.connection_made(transport)

@@ -2,7 +2,8 @@
 
 The rule: such a connection is dear. A cellular device may need minutes to dial in again, so after a time-out the link
 listens until it is quiet and goes on, as on a serial port (seams.Line), with MBAP too; only after MAX_UNHEARD requests
-in a row for which not one byte came is the connection taken for dead. That is also why there is one request at a time.
+in a row for which not one byte came is the connection taken for dead, and after one when somebody waits for its place
+(dialin) and nothing was heard for RECENT_S. That is also why there is one request at a time.
 
 Many of these devices repeat the text by which they registered while nothing else is to be sent. Between two frames of
 MBAP it is taken out, however it is split; RTU and ASCII find their frames behind anything, and a repeated id is only
@@ -12,6 +13,7 @@ kept from being counted as noise.
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import cast
 
 from gateway.interfaces import Request
@@ -22,18 +24,39 @@ from gateway.southbound.tcp import TcpCarrier
 
 MAX_UNHEARD = 3
 """Requests in a row (rule 27 of the field: three time-outs)."""
+RECENT_S = 5.0
+"""What was heard in that time works: one unit of several behind it may be silent. Longer, and a device that lost its
+power while it was polled every second would wait for more than the three time-outs."""
+
+
+class Patience:
+    """With a connection that does not answer."""
+
+    __slots__ = ("is_short", "unheard")
+
+    def __init__(self) -> None:
+        self.is_short = False
+        """Somebody waits for its place."""
+        self.unheard = 0
+        """Requests in a row for which not one byte came, with the one that is out."""
+
+    def lasts(self, heard_s: float) -> bool:
+        """Whether the connection stays when the request that is out is not answered; `heard_s`: as of seams.Line."""
+        is_recent = asyncio.get_running_loop().time() - heard_s <= RECENT_S
+        return self.unheard < (1 if self.is_short and not is_recent else MAX_UNHEARD)
 
 
 class MbapDialledIn(TcpCarrier):
     """MBAP. It is its own Line (seams)."""
 
-    __slots__ = ("_heartbeats", "_unheard", "heard_s", "stays")
+    __slots__ = ("_heartbeats", "_patience", "has_ids", "heard_s", "stays")
 
     def __init__(self, owner: Owner, device_id: bytes) -> None:
         super().__init__(owner)
+        self.has_ids = True
         self.stays = True
-        self.heard_s = 0.0
-        self._unheard = 0
+        self.heard_s = -math.inf
+        self._patience = Patience()
         self._heartbeats = Heartbeats(device_id) if device_id else None
 
     @property
@@ -44,19 +67,27 @@ class MbapDialledIn(TcpCarrier):
     def unfinished(self) -> int:
         return super().unfinished + (len(self._heartbeats.held) if self._heartbeats is not None else 0)
 
+    def is_unsure(self, pdu: bytes) -> bool:
+        return False
+
     def wire_s(self, request: Request) -> float:
         return 0.0
 
     def forget(self) -> None:
         """Its transaction id tells what comes too late."""
 
+    def hurry(self, is_short: bool) -> None:
+        """Somebody waits for its place, or not any more."""
+        self._patience.is_short = is_short
+        self.stays = self._patience.lasts(self.heard_s)
+
     def write(self, data: bytes) -> None:
-        self._unheard += 1
-        self.stays = self._unheard < MAX_UNHEARD
+        self._patience.unheard += 1
+        self.stays = self._patience.lasts(self.heard_s)
         super().write(data)
 
     def data_received(self, data: bytes) -> None:
-        self._unheard, self.stays = 0, True
+        self._patience.unheard, self.stays = 0, True
         self.heard_s = asyncio.get_running_loop().time()
         if self._heartbeats is not None:
             data = self._heartbeats.without(data)
@@ -67,21 +98,27 @@ class MbapDialledIn(TcpCarrier):
 class FramedDialledIn(FramedCarrier):
     """RTU or ASCII."""
 
-    __slots__ = ("_id", "_unheard")
+    __slots__ = ("_id", "_patience")
 
-    def __init__(self, owner: Owner, framing: str, device_id: bytes, name: str) -> None:
-        super().__init__(owner, FRAMINGS[framing], Pace(stays=True), name)
+    def __init__(self, owner: Owner, framing: str, device_id: bytes, name: str, turnaround_s: float) -> None:
+        super().__init__(owner, FRAMINGS[framing], Pace(turnaround_s=turnaround_s, stays=True), name)
+        self.heard_s = -math.inf
         self._id = device_id
-        self._unheard = 0
+        self._patience = Patience()
+
+    def hurry(self, is_short: bool) -> None:
+        """Somebody waits for its place, or not any more."""
+        self._patience.is_short = is_short
+        self.stays = self._patience.lasts(self.heard_s)
 
     def write(self, data: bytes) -> None:
         if data[mbap.LENGTH_SEEN_SIZE]:  # nobody answers a broadcast
-            self._unheard += 1
-            self.stays = self._unheard < MAX_UNHEARD
+            self._patience.unheard += 1
+            self.stays = self._patience.lasts(self.heard_s)
         super().write(data)
 
     def data_received(self, data: bytes) -> None:
-        self._unheard, self.stays = 0, True
+        self._patience.unheard, self.stays = 0, True
         if data != self._id or self.unfinished:
             super().data_received(data)
 

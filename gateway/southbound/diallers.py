@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gateway.config.urls import DeviceUrl
 from gateway.southbound.dialin import DialIn
-from gateway.southbound.framed import FRAMINGS, STREAM, FramedCarrier
+from gateway.southbound.framed import FRAMINGS, Echo, FramedCarrier, Pace
 from gateway.southbound.seams import Dial, Owner
 from gateway.southbound.serial import serial_dialler
 from gateway.southbound.tcp import TcpCarrier, tcp_dialler
@@ -29,7 +29,7 @@ def make_dialler(
     match url.carrier:
         case "serial":
             assert url.line is not None
-            return serial_dialler(url.path, url.line, url.framing)
+            return serial_dialler(url.path, url.line, url.framing, url.turnaround_s)
         case "tcp":
             return tcp_dialler(lambda: (url.host, url.port), source, keepalive_s, make=make)
         case "udp":
@@ -39,7 +39,7 @@ def make_dialler(
             return tls_dialler(lambda: (url.host, url.port), source, keepalive_s, trust, batch=batch)
         case "dial-in":
             assert dial_in is not None
-            return dial_in.dialler(url.host, url.port, url.framing, url.id, keepalive_s)
+            return dial_in.dialler(url.host, url.port, url.framing, url.id, keepalive_s, url.turnaround_s)
         case _:
             raise AssertionError(f"no way to {url}")
 
@@ -48,5 +48,5 @@ def stream_carrier(url: DeviceUrl, *, batch: bool = False) -> Callable[[Owner], 
     """What speaks the url's framing on a stream of bytes (TCP, TLS, a device that dialled in)."""
     if url.framing == "mbap":
         return lambda owner: TcpCarrier(owner, batch=batch)
-    framing = FRAMINGS[url.framing]
-    return lambda owner: FramedCarrier(owner, framing, STREAM, str(url))
+    framing, pace, echo = FRAMINGS[url.framing], Pace(turnaround_s=url.turnaround_s), Echo()
+    return lambda owner: FramedCarrier(owner, framing, pace, str(url), echo)

@@ -10,8 +10,9 @@ answered by nobody (serial line guide 2.1): when the units had their time for it
 that one of them would have given.
 
 Some two-wire adapters hear what they send. That of a read is noise; but the answer to a write of one register is the
-same bytes as its request, and an echo would be taken for the device's word. So an adapter that is found out by the echo
-of another request has as many bytes taken off each time.
+same bytes as its request, and an echo would be taken for the device's word. What the adapter does shows with every
+request whose answer is not the same bytes (`Echo`), and is known to all connections of a link. As long as it is not,
+the first of such answers is taken for the echo, and only a second for the device's: the link asks something else first.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, cast
 
-from gateway.interfaces import Request
+from gateway.interfaces import Request, exception_response
 from gateway.modbus import ascii, rtu, spec
 from gateway.modbus.mbap import LENGTH_SEEN_SIZE
+from gateway.modbus.pdu import fault
+from gateway.modbus.reach import BROADCASTS
 from gateway.southbound.seams import Owner
 
 log = logging.getLogger(__name__)
@@ -56,6 +59,16 @@ class Receiver(Protocol):
     def clear(self) -> None: ...
     def feed(self, data: bytes) -> None: ...
     def take(self, *, is_silent: bool = False) -> tuple[int, bytes] | None: ...
+
+
+class Echo:
+    """Whether the adapter of one way hears what it sends."""
+
+    __slots__ = ("is_heard",)
+
+    def __init__(self) -> None:
+        self.is_heard: bool | None = None
+        """None: not known yet."""
 
 
 class Framing(NamedTuple):
@@ -95,8 +108,10 @@ class FramedCarrier(asyncio.Protocol):
     __slots__ = (
         "_closed",
         "_echo",
-        "_echoes",
+        "_echo_at",
+        "_frame",
         "_framing",
+        "_is_echoed",
         "_is_late",
         "_name",
         "_pace",
@@ -107,14 +122,18 @@ class FramedCarrier(asyncio.Protocol):
         "_transport",
         "_unit_id",
         "_used_s",
+        "has_ids",
         "heard_s",
         "owner",
         "stays",
     )
 
-    def __init__(self, owner: Owner, framing: Framing, pace: Pace = STREAM, name: str = "") -> None:
-        """`name`: of the port or host, for the log."""
+    def __init__(
+        self, owner: Owner, framing: Framing, pace: Pace = STREAM, name: str = "", echo: Echo | None = None
+    ) -> None:
+        """`name`: of the port or host, for the log; `echo`: what the connections before this one have found out."""
         self.owner = owner
+        self.has_ids = False
         self.stays = pace.stays
         self.heard_s = 0.0
         self._name = name
@@ -130,12 +149,15 @@ class FramedCarrier(asyncio.Protocol):
         which is finer than the loop's."""
         self._timer: asyncio.TimerHandle | None = None
         """What is next for the request: it is sent after the gap, a broadcast is done, an answer has silence behind."""
-        self._echo = b""
-        """What must come first if the adapter hears what it sends."""
+        self._frame = b""
+        """What we sent last."""
+        self._echo_at: int | None = None
+        """So many bytes of it have come back, and nothing else; None: something else did."""
+        self._echo = Echo() if echo is None else echo
+        self._is_echoed = False
+        """All of it has come back, and was taken for the echo."""
         self._tells_echo = False
         """No answer to the request that is out is the same bytes as the request."""
-        self._echoes = False
-        """It does."""
         self._is_late = False
         """Something comes that nobody asked for, and was counted."""
         self._closed = False
@@ -153,7 +175,10 @@ class FramedCarrier(asyncio.Protocol):
     @property
     def unfinished(self) -> int:
         """Bytes that came since the request."""
-        return self._receiver.came
+        return self._receiver.came + (self._echo_at or 0)
+
+    def is_unsure(self, pdu: bytes) -> bool:
+        return self._echo.is_heard is None and not _tells_echo(pdu)
 
     def wire_s(self, request: Request) -> float:
         """Both frames and the quiet before them; of a broadcast its frame and the time that it is given."""
@@ -166,14 +191,19 @@ class FramedCarrier(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """One MBAP frame. The request before it is over."""
         tid, unit_id, pdu = data[0] << 8 | data[1], data[LENGTH_SEEN_SIZE], data[LENGTH_SEEN_SIZE + 1 :]
-        frame = self._framing.pack(unit_id, pdu)
         self.forget()
+        if not unit_id and pdu[0] not in BROADCASTS:
+            asyncio.get_running_loop().call_soon(self._refuse, tid, pdu)
+            return
+        frame = self._framing.pack(unit_id, pdu)
         self._send_when_quiet(tid, unit_id, pdu, frame, time.monotonic() + self._pace.gap_s + MAX_GAP_WAIT_S)
 
     def forget(self) -> None:
         self._stop_timer()
+        if self._tid != NOBODY and self._tells_echo and self._echo.is_heard is None and not self.unfinished:
+            self._echo.is_heard = self._is_echoed  # all that came, if anything did, was the echo
         self._tid = NOBODY
-        self._echo = b""
+        self._echo_at = None
         self._receiver.clear()
         self._tell_noise()
 
@@ -199,14 +229,20 @@ class FramedCarrier(asyncio.Protocol):
             )
             return
         self._receiver.expect(unit_id, pdu)
-        self._tells_echo = pdu[0] in (spec.READ_HOLDING_REGISTERS, spec.READ_INPUT_REGISTERS)
-        self._tid, self._unit_id, self._echo, self._is_late = tid, unit_id, frame, False
+        self._tells_echo = _tells_echo(pdu)
+        self._tid, self._unit_id, self._is_late = tid, unit_id, False
+        self._frame, self._echo_at, self._is_echoed = frame, 0, False
         self._used_s = now_s + pace.char_s * len(frame)
         self._transport.write(frame)
         if not unit_id:
             self._timer = asyncio.get_running_loop().call_later(
                 self._used_s - now_s + pace.turnaround_s, self._answer_broadcast, pdu
             )
+
+    def _refuse(self, tid: int, pdu: bytes) -> None:
+        """Nobody would answer it, and no answer may be invented."""
+        if self._transport is not None:
+            self.owner.received([(tid, 0, exception_response(pdu, spec.ILLEGAL_FUNCTION))])
 
     def _answer_broadcast(self, pdu: bytes) -> None:
         """The units had their time."""
@@ -231,7 +267,7 @@ class FramedCarrier(asyncio.Protocol):
         now_s = time.monotonic()
         quiet_s, self._used_s = now_s - self._used_s, now_s
         self.heard_s = asyncio.get_running_loop().time()
-        if self._echo and not (data := self._without_echo(data)):
+        if self._echo_at is not None and not (data := self._without_echo(data)):
             return
         tid = self._tid
         if tid == NOBODY or not self._unit_id:  # nothing is out, or what nobody answers
@@ -247,6 +283,8 @@ class FramedCarrier(asyncio.Protocol):
         while self._tid == tid and (answer := self._receiver.take(is_silent=is_silent)) is not None:
             unit_id, pdu = answer
             if unit_id == self._unit_id:
+                if self._tells_echo and not self._is_echoed and self._echo.is_heard is not False:
+                    self._look_for_echo(len(self._framing.pack(unit_id, pdu)))
                 self._tid = NOBODY
                 self._receiver.clear()
             self.owner.received([(tid, unit_id, pdu)])
@@ -262,27 +300,33 @@ class FramedCarrier(asyncio.Protocol):
         self._take(is_silent=True)
 
     def _without_echo(self, data: bytes) -> bytes:
-        """What is left when that is taken off which we sent, if the adapter hears it; find out whether it does."""
-        same = 0
-        for ours, theirs in zip(self._echo, data, strict=False):
-            if ours != theirs:
-                self._echo = b""  # no echo, or not of this frame
-                return data
-            same += 1
-        is_whole = same == len(self._echo)
-        self._echo = self._echo[same:]
-        if self._echoes:
-            return data[same:]
-        if is_whole and self._tells_echo:
-            self._echoes = True
+        """What may be an answer, without the echo if there is one."""
+        assert self._echo_at is not None
+        at, echo = self._echo_at, self._echo
+        rest = self._frame[at:]
+        if len(data) < len(rest) and rest.startswith(data):
+            self._echo_at = at + len(data)
+            return b""
+        self._echo_at = None
+        if not data.startswith(rest) or not (self._tells_echo or echo.is_heard is not False):
+            return self._frame[:at] + data  # the answer, or noise
+        self._is_echoed = True
+        if self._tells_echo and not echo.is_heard:
             log.info("%s: the adapter hears what it sends: that is left out from now on", self._name)
-        return data
+            echo.is_heard = True
+        return data[len(rest) :]
+
+    def _look_for_echo(self, size: int) -> None:
+        """An answer of that size has come, without an echo before it: there is none, or noise has spoilt it."""
+        if self._receiver.came == size:
+            self._echo.is_heard = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._stop_timer()
         self._tid = NOBODY
         if self.stays and not self._closed:
+            self._echo.is_heard = None  # whoever plugs it in again may plug in another
             why = exc.strerror if isinstance(exc, OSError) else None
             self.owner.broken(why or str(exc or "the port was closed"))
         else:
@@ -292,3 +336,8 @@ class FramedCarrier(asyncio.Protocol):
         if self._receiver.noise:
             count, self._receiver.noise = self._receiver.noise, 0
             self.owner.noise(count)
+
+
+def _tells_echo(pdu: bytes) -> bool:
+    """Whether no answer to this request is the same bytes."""
+    return fault(pdu, pdu) is not None

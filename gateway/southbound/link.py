@@ -12,9 +12,10 @@ time-out takes a new connection, without a word in the log: nothing more is sent
 for, what waits goes out on the new one. A late answer can then be nobody's. The field waits for three time-outs before
 it reconnects (rule 27); a connection in the same plant costs a millisecond.
 
-On a line (RTU, ASCII) answers have no transaction ids, and the late answer of a unit cannot be told from its next one.
-So after a time-out a line is listened to, for half the time-out that passed and as long as bytes still come, and what
-comes is dropped (protocol digest 3.3). A serial port stays open meanwhile: to open it anew would clean nothing.
+On a line (RTU, ASCII) answers have no transaction ids. After a time-out it is listened to, for half the time-out that
+passed and as long as bytes still come, and what comes is dropped (protocol digest 3.3). A serial port stays open
+meanwhile: to open it anew would clean nothing. What a unit answers after that may still be an answer to what it was
+asked before, and is not believed unless it cannot be (`doubts`).
 
 No socket here: a carrier sends bytes and hands over frames, a scheduler tells the time, so every timed rule is tested
 without waiting. No task per request either: callbacks, and one timer for all time-outs of the link. Who dials, and when
@@ -24,6 +25,7 @@ again, is `connection`.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import random
@@ -34,8 +36,10 @@ from gateway import clock
 from gateway.errors import LinkBusy, LinkDown, LinkError, MalformedResponse, RequestTimeout, UnitSilent
 from gateway.interfaces import Priority, Request, Scheduler, Timer
 from gateway.modbus import mbap, spec
-from gateway.modbus.pdu import fault
+from gateway.modbus.pdu import fault, read_request
+from gateway.modbus.reach import is_write
 from gateway.southbound.connection import Keeper
+from gateway.southbound.doubts import Doubts
 from gateway.southbound.queues import Queues
 from gateway.southbound.seams import Carrier, Counters, Dial, Line, NotTrusted, Settings, Watcher
 from gateway.southbound.silence import STRIKES, Silences
@@ -56,6 +60,9 @@ LISTEN_PART = 0.5
 """Of the time-out that passed."""
 MAX_BABBLE_S = 2.0
 """A line on which bytes never end is not waited for: the next request may wake its unit, or fail as well."""
+UNWRITTEN = read_request(spec.Table.HOLDING, 0, 1)
+"""Asked before the first write of a line of which it is not known whether its adapter hears what it sends. Any answer
+tells, a refusal too."""
 GIVEN_UP = "the gateway has given up the connection"
 """It stops, or its configuration has another."""
 MAX_TRACEBACKS = 10
@@ -70,10 +77,13 @@ class Link:
         "_clock",
         "_decayed_at",
         "_delay_s",
+        "_doubt_timers",
+        "_doubts",
         "_drains",
         "_has_silent",
         "_has_waiting",
         "_held",
+        "_in_doubt",
         "_in_flight",
         "_is_ready",
         "_line",
@@ -164,6 +174,9 @@ class Link:
         self._decayed_at = 0
         """The number of answers when a slow one of long ago was last forgotten a little."""
         self._silences = Silences()
+        self._doubts = Doubts()
+        self._doubt_timers: dict[int, Timer] = {}
+        """When a unit that was set aside is asked again."""
         # What the way of nearly every request and answer looks at lies in the link itself: with a thousand links each
         # object more is a miss of the processor's cache.
         self._is_ready = False
@@ -172,6 +185,8 @@ class Link:
         """Something may be in the queues."""
         self._has_silent = False
         """Some unit has not answered of late."""
+        self._in_doubt = False
+        """Some unit owes answers that could be taken for others."""
         self._watchers: dict[int, list[Watcher]] = {}
         self._held = False
         """Nothing is sent: a change of the connection is on its way."""
@@ -223,11 +238,21 @@ class Link:
             return
         request.out = True
         request.sent_s = self._clock()  # until it is sent: since when it waits
-        if not self._waiting.put(request):
+        if self._line is not None and request.unit_id and self._line.is_unsure(request.pdu):
+            self._ask_first(request, UNWRITTEN, lambda answer, error: self._put(request, error))
+            self._pump()
+        else:
+            self._put(request, None)
+
+    def _put(self, request: Request, error: LinkError | None) -> None:
+        """In its turn; `error`: of what was asked before it."""
+        if isinstance(error, LinkDown):
+            self._finish(request, None, error)
+        elif not self._waiting.put(request):
             self._finish(request, None, LinkBusy(f"{self._waiting.size} requests are waiting"))
-            return
-        self._has_waiting = True
-        self._pump()
+        else:
+            self._has_waiting = True
+            self._pump()
 
     def _may_ask(self, request: Request) -> bool:
         """False: the unit is demoted, and this is no probe."""
@@ -342,14 +367,18 @@ class Link:
             request = pending.get(tid) or self._alone_with_zero(tid)
             if request is None:
                 self.counters.late += 1
+                self._doubts.heard(self._scheduler.time())
                 continue
             if unit_id != request.unit_id and "any_unit" not in request.quirks:
                 self.counters.foreign += 1
+                self._doubts.heard(self._scheduler.time())
                 continue
             took_s = now_s - request.sent_s
             if took_s > request.timeout_s and took_s > self._most_s(request):
                 self.counters.late += 1
                 self._give_up(request)
+                continue
+            if self._in_doubt and self._is_doubtful(request, pdu):
                 continue
             del pending[request.tid]
             is_data = len(pdu) == request.size and pdu.startswith(request.head)
@@ -385,6 +414,7 @@ class Link:
     def noise(self, count: int) -> None:
         """From a carrier of RTU or ASCII."""
         self.counters.crc_errors += count
+        self._doubts.heard(self._scheduler.time())
 
     def _most_s(self, request: Request) -> float:
         """How old an answer may be: the request's time-out, and on a serial line the time on the wire."""
@@ -479,6 +509,8 @@ class Link:
         if self._line is not None:
             why += f", only {came} bytes that are no answer to it" if came else ""
             self._line.forget()
+            if not self._line.has_ids:
+                self._owe(request)
             self._listen_s = min(MAX_LISTEN_S, max(MIN_LISTEN_S, LISTEN_PART * request.timeout_s))
         else:
             why += f", only {came} bytes of a frame that its header says is longer" if came else ""
@@ -492,6 +524,72 @@ class Link:
         else:
             times = f", asked {request.attempts} times" if request.attempts > 1 else ""
             self._finish(request, None, RequestTimeout(why + times))
+
+    # -- answers that may be another's ---------------------------------------------------------------------------
+
+    def _owe(self, request: Request) -> None:
+        """It is not waited for any more; its answer may still come."""
+        self._doubts.owe(request, self._scheduler.time())
+        self._in_doubt = True
+
+    def _is_doubtful(self, request: Request, pdu: bytes) -> bool:
+        """Whether this may be the answer to something that the unit was asked before. It is dropped then, and the unit
+        set aside until that is settled: a read goes out anew, the fate of a write is unknown."""
+        if self._line is None or self._line.has_ids:
+            return False
+        doubts = self._doubts
+        if not doubts.fits_another(request, pdu):
+            if fault(request.pdu, pdu) is None:
+                doubts.settle(request)
+                self._in_doubt = bool(doubts.units)
+            return False
+        self.counters.late += 1
+        unit_id, now_s = request.unit_id, self._scheduler.time()
+        is_question = self._waiting.is_aside(unit_id)
+        is_first = doubts.set_aside(request, self._clock(), now_s)
+        self._waiting.set_aside(unit_id)
+        self._wait_on(unit_id)
+        if not is_first and not is_question:
+            self._give_up(request)
+            return True
+        del self._pending[request.tid]
+        self._line.forget()
+        self._listen_s = MIN_LISTEN_S
+        self._listen(now_s)
+        if is_first and (question := doubts.question(request, self.last_read)):
+            self._ask_first(request, question, lambda answer, error: self._wait_on(unit_id))
+        request.attempts -= 1
+        if is_question or is_write(request.pdu) or not self._waiting.put(request):
+            request.attempts += 1
+            why = "what came may be the answer to what the unit did not answer in time before"
+            self._finish(request, None, RequestTimeout(why))
+        return True
+
+    def _ask_first(
+        self, request: Request, question: bytes, done: Callable[[bytes | None, LinkError | None], None]
+    ) -> None:
+        """Of the same unit, and before everything else."""
+        asked = Request(request.unit_id, question, request.timeout_s, 0, done, request.quirks, Priority.WRITE)
+        asked.out = True
+        asked.sent_s = self._clock()
+        self._waiting.put_first(asked)
+        self._has_waiting = True
+
+    def _wait_on(self, unit_id: int) -> None:
+        """Leave a unit that was set aside alone, or bring it back."""
+        timer = self._doubt_timers.pop(unit_id, None)
+        if timer is not None:
+            timer.cancel()
+        now_s = self._scheduler.time()
+        rest_s = self._doubts.rest_s(unit_id, now_s)
+        if rest_s:
+            again = functools.partial(self._wait_on, unit_id)
+            self._doubt_timers[unit_id] = self._scheduler.call_at(now_s + max(rest_s, MIN_TIMER_S), again)
+            return
+        self._in_doubt = bool(self._doubts.units)
+        for request in self._waiting.bring_back(unit_id):
+            self._finish(request, None, LinkBusy(f"{self._waiting.size} requests are waiting"))
+        self._pump()
 
     # -- silent units -------------------------------------------------------------------------------------------
 
@@ -584,6 +682,8 @@ class Link:
             self.broken(GIVEN_UP)
             self.up = False
             self._abandon(self._waiting_now(), GIVEN_UP)
+            for timer in self._doubt_timers.values():
+                timer.cancel()
 
     def connected(self, carrier: Carrier) -> None:
         """The carrier is open: requests may come."""
@@ -677,15 +777,18 @@ class Link:
         self._tell()
 
     def _waiting_now(self) -> list[Request]:
-        waiting, self._waiting = self._waiting, Queues()
-        return list(waiting)
+        return self._waiting.empty()
 
     def _down(self, why: str, *, quiet: bool = False) -> None:
         """No connection any more: what was sent fails, and what waited does."""
         if self._carrier is None:
             return
+        line = self._line
         self._let_go()
         sent, self._pending = self._pending, {}
+        if line is not None and not line.has_ids:
+            for request in sent.values():
+                self._owe(request)
         self.failed(why, quiet=quiet)
         self._abandon(list(sent.values()), why)
         self.ended.set()

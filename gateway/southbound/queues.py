@@ -1,7 +1,8 @@
 """Who is sent next on a link: writes first, then clients' reads and polls in turns, nobody starved. Pure.
 
 Writes overtake everything that waits (rule 36 of the field), but after DUTY of them in a row one of the others has its
-turn. Reads that a client asked for through a forward and polls alternate: neither can shut out the other.
+turn. Reads that a client asked for through a forward and polls alternate: neither can shut out the other. What is for a
+unit that is set aside waits beside the queues, and nobody waits behind it.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ MAX_ASKED = 1024
 """Clients' reads: 100 clients with ten each. More is answered 0A at once."""
 MAX_WRITES = 1024
 """Writes have places of their own: no flood of reads refuses one. Each unit's writer has one out at a time."""
+MAX_ASIDE = MAX_POLLS
+"""Of one unit."""
 
 
 class Queues:
     """What waits on one link."""
 
-    __slots__ = ("_asks", "_poll_had_its_turn", "_polls", "_writes", "_writes_in_row", "size")
+    __slots__ = ("_aside", "_asks", "_poll_had_its_turn", "_polls", "_writes", "_writes_in_row", "size")
 
     def __init__(self) -> None:
         self.size = 0
-        """How many wait."""
+        """How many may go."""
+        self._aside: dict[int, list[Request]] = {}
         self._writes: deque[Request] = deque()
         self._asks: deque[Request] = deque()
         self._polls: deque[Request] = deque()
@@ -39,9 +43,16 @@ class Queues:
         yield from self._writes
         yield from self._asks
         yield from self._polls
+        for requests in self._aside.values():
+            yield from requests
 
     def put(self, request: Request) -> bool:
         """False: there is no place for it."""
+        if self._aside and (aside := self._aside.get(request.unit_id)) is not None:
+            if len(aside) >= MAX_ASIDE:
+                return False
+            aside.append(request)
+            return True
         if request.priority == Priority.POLL:
             if len(self._polls) >= MAX_POLLS:
                 return False
@@ -56,6 +67,12 @@ class Queues:
             self._asks.append(request)
         self.size += 1
         return True
+
+    def put_first(self, request: Request) -> None:
+        """Before everything else, also of a unit that is set aside. For what the link itself has to ask."""
+        self._writes.appendleft(request)
+        self._writes_in_row = 0
+        self.size += 1
 
     def pop(self) -> Request:
         """The next one; IndexError when nothing waits."""
@@ -72,8 +89,32 @@ class Queues:
         self.size -= 1
         return request
 
+    def set_aside(self, unit_id: int) -> None:
+        """What waits for this unit, and what will, does not go until it is brought back."""
+        if unit_id not in self._aside:
+            self._aside[unit_id] = self.take(unit_id)
+
+    def is_aside(self, unit_id: int) -> bool:
+        return unit_id in self._aside
+
+    def bring_back(self, unit_id: int) -> list[Request]:
+        """It goes in its turn again. Returns what there is no place for."""
+        return [request for request in self._aside.pop(unit_id, ()) if not self.put(request)]
+
+    def empty(self) -> list[Request]:
+        """Remove and return everything. Units that are set aside stay so."""
+        taken = list(self)
+        for queue in (self._writes, self._asks, self._polls, *self._aside.values()):
+            queue.clear()
+        self.size = 0
+        return taken
+
     def take(self, unit_id: int) -> list[Request]:
         """Remove and return everything that waits for this unit, in the order it would have gone."""
+        aside = self._aside.get(unit_id)
+        if aside is not None:
+            self._aside[unit_id] = []
+            return aside
         taken: list[Request] = []
         for queue in (self._writes, self._asks, self._polls):
             mine = [request for request in queue if request.unit_id == unit_id]

@@ -33,12 +33,18 @@ class Carrier(Protocol):
 
 
 class Line(Protocol):
-    """What a link must know of a way without transaction ids (RTU, ASCII): one request is out at a time."""
+    """What a link must know of a way where one request is out at a time (RTU, ASCII, devices that dial in)."""
 
+    has_ids: bool
+    """Answers carry transaction ids all the same: each tells whose it is."""
     stays: bool
     """After a time-out it is only listened to (a serial port). False: it is opened anew, and then listened to."""
     heard_s: float
     """When the last byte came, on the loop's clock."""
+
+    def is_unsure(self, pdu: bytes) -> bool:
+        """Whether the echo of the adapter may be taken for the answer to this, until another request was answered."""
+        ...
 
     def wire_s(self, request: Request) -> float:
         """How long request and answer are on the wire; for a broadcast, until the units are done with it."""
@@ -111,7 +117,7 @@ class Counters:
     def __init__(self) -> None:
         self.timeouts = 0
         self.late = 0
-        """Answers whose request had given up, or that nobody asked for: dropped."""
+        """Answers whose request had given up, or may have, or that nobody asked for: dropped."""
         self.foreign = 0
         """Answers with another unit id than asked: dropped."""
         self.malformed = 0

@@ -7,6 +7,9 @@ has the name that we dial, or is the very one whose fingerprint is configured. T
 With TLS 1.3 our side of the handshake is over before the device has looked at our certificate: that it refuses it shows
 only when we first read. So a connection that ends with such an alert is told as a refusal, not as a lost connection,
 and not tried again soon: each attempt costs a small device a second of its processor.
+
+A connection stays open for weeks, and its device is judged again every LOOK_S: one whose certificate has expired, is
+revoked by now or leads to none of our roots of now is left, and told as in a handshake.
 """
 
 from __future__ import annotations
@@ -14,20 +17,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from gateway.errors import TlsError
 from gateway.keepalive import set_keepalive
 from gateway.southbound.seams import NotTrusted, Owner
 from gateway.southbound.tcp import CONNECT_TIMEOUT_S, Resolver, TcpCarrier
 from gateway.tls.certificates import Certificates
+from gateway.tls.chains import chain_of
 from gateway.tls.peers import fingerprint, same_fingerprint, shown
+
+log = logging.getLogger(__name__)
 
 HANDSHAKE_TIMEOUT_S = 10.0
 """A small controller takes seconds for one with RSA."""
+LOOK_S = 30.0
+"""How often the device of an open connection is judged again; a `stat` of each file."""
 MAX_NAMES = 5
 """Of a certificate, told when ours is not among them."""
 
@@ -89,22 +98,53 @@ class Trust(NamedTuple):
 class TlsCarrier(TcpCarrier):
     """One connection of a link; the bytes are plain here."""
 
-    __slots__ = ("_heard",)
+    __slots__ = ("_heard", "_next_look", "_why")
 
     def __init__(self, owner: Owner, *, batch: bool = False) -> None:
         super().__init__(owner, batch=batch)
         self._heard = False
+        self._next_look: asyncio.TimerHandle | None = None
+        self._why: NotTrusted | None = None
+        """Why we have left it."""
+
+    def watch(self, certificates: Certificates) -> None:
+        """The handshake is done: judge the device again from time to time. TlsError: its certificate is unreadable."""
+        assert self._transport is not None
+        chain = chain_of(self._transport.get_extra_info("ssl_object"))
+        self._next_look = asyncio.get_running_loop().call_later(LOOK_S, self._look, certificates, chain)
+
+    def _look(self, certificates: Certificates, chain: list[Any]) -> None:
+        with contextlib.suppress(TlsError):  # it has told that
+            certificates.context()  # of files that have changed
+        if not (code := certificates.judge(chain)):
+            self._next_look = asyncio.get_running_loop().call_later(LOOK_S, self._look, certificates, chain)
+            return
+        self._next_look = None
+        self._why = NotTrusted(_in_words(code))
+        self.close()
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
         super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if isinstance(exc, ssl.SSLError):
+        self._look_no_more()
+        if self._why is not None:
+            exc = self._why
+        elif isinstance(exc, ssl.SSLError):
             exc = NotTrusted(why_failed(exc)) if _is_refusal(exc) else OSError(why_failed(exc))
         elif not self._heard:
             exc = OSError("it has not answered anything, perhaps it does not accept our certificate")
         super().connection_lost(exc)
+
+    def close(self) -> None:
+        self._look_no_more()
+        super().close()
+
+    def _look_no_more(self) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
+            self._next_look = None
 
 
 def tls_dialler(
@@ -119,8 +159,10 @@ def tls_dialler(
 
     certificates, name, pin = trust
     resolver = Resolver()
+    is_told = False
 
     async def dial(owner: Owner) -> TlsCarrier:
+        nonlocal is_told
         host, port = address()
         wanted = name or host.partition("%")[0].removesuffix(".")
         try:
@@ -154,6 +196,13 @@ def tls_dialler(
                 raise NotTrusted(f"the device's certificate has another fingerprint: {fingerprint(der)}")
         with contextlib.suppress(OSError):  # it may be gone already
             set_keepalive(transport.get_extra_info("socket"), keepalive_s)
+        if not carrier.closed:
+            try:
+                carrier.watch(certificates)
+            except TlsError as error:  # OpenSSL could read it, and trusts it
+                if not is_told:
+                    log.warning("%s:%d: %s; it is judged at each handshake and not in between", host, port, error)
+                is_told = True
         return carrier
 
     return dial
@@ -210,13 +259,18 @@ async def _names(sock: socket.socket, certificates: Certificates, wanted: str) -
 def why_not_trusted(error: ssl.SSLCertVerificationError, wanted: str, names: list[str]) -> str:
     """What is wrong with the device's certificate. `names`: those in it, if they are known."""
     code = error.verify_code
-    if code in _CLOCK:
-        return f"{_CLOCK[code]}: by this machine's clock it is {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"
     if code in (_OTHER_NAME, _OTHER_ADDRESS):
         more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
         has = f"it has {', '.join(names[:MAX_NAMES])}{more}" if names else "it has none, or was not shown again"
         return f"the device's certificate is not for `{wanted}`: {has}; the one that is meant goes into `tls.name`"
-    return _VERIFY.get(code) or f"the device's certificate cannot be trusted: {error.verify_message}"
+    return _in_words(code, error.verify_message)
+
+
+def _in_words(code: int, message: str = "") -> str:
+    """A number of x509_vfy.h; `message`: the library's words for it."""
+    if code in _CLOCK:
+        return f"{_CLOCK[code]}: by this machine's clock it is {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"
+    return _VERIFY.get(code) or f"the device's certificate cannot be trusted: {message}"
 
 
 def why_failed(error: ssl.SSLError) -> str:

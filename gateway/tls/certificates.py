@@ -14,12 +14,13 @@ import os
 import ssl
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from gateway.errors import TlsError
-from gateway.tls.library import INSTALL, x509
+from gateway.tls.chains import judge
+from gateway.tls.library import INSTALL, certificates_in
 from gateway.tls.peers import Peer
 from gateway.tls.revoked import Revoked, day, read_revoked
 
@@ -110,6 +111,7 @@ class Certificates:
         self._wall = wall
         self._context: ssl.SSLContext | None = None
         self._revoked = Revoked()
+        self._roots: list[Any] = []
         self._made_s = 0.0
         self._seen: tuple[object, ...] = ()
         """What the files were like when they were tried last."""
@@ -144,6 +146,10 @@ class Certificates:
         """Whether its time has come."""
         return self._wall() >= peer.not_after_s
 
+    def judge(self, chain: Sequence[Any]) -> int:
+        """What a handshake would find wrong with a chain (`chains.chain_of`) now, by its number; 0: nothing."""
+        return judge(chain, self._roots, lambda *issued: issued in self._revoked.certificates, self._wall())
+
     def _take(self, seen: tuple[object, ...]) -> None:
         """Take the files into use. TlsError: nothing has changed but what was seen."""
         self._seen = seen  # looked at before they are read: a change meanwhile is seen the next time
@@ -151,13 +157,14 @@ class Certificates:
         fatal = [trouble.message for trouble in troubles if trouble.is_fatal]
         if fatal:
             raise TlsError("; ".join(fatal))
-        context, revoked = self._load()
+        context, roots, revoked = self._load()
         for trouble in troubles:
             log.warning("%s", trouble.message)
-        self._context, self._revoked, self._made_s, self._trouble = context, revoked, self._clock(), ""
+        self._context, self._roots, self._revoked = context, roots, revoked
+        self._made_s, self._trouble = self._clock(), ""
         self.generation += 1
 
-    def _load(self) -> tuple[ssl.SSLContext, Revoked]:
+    def _load(self) -> tuple[ssl.SSLContext, list[Any], Revoked]:
         files = self.files
         context = _bare_context(self.side)
         context.minimum_version = _VERSIONS[self.min_version]
@@ -166,11 +173,12 @@ class Certificates:
         try:
             context.load_cert_chain(files.cert, files.key, _no_password)
             context.load_verify_locations(files.ca)
+            roots = certificates_in(files.ca.read_bytes())
             if files.crl is None:
-                return context, Revoked()
+                return context, roots, Revoked()
             context.load_verify_locations(files.crl)
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-            return context, read_revoked(files.crl, files.ca)
+            return context, roots, read_revoked(files.crl, files.ca)
         except (OSError, ValueError) as error:  # they were examined a moment ago: somebody is writing them
             raise TlsError(f"{files.cert}: changed while it was read: {error}") from error
 
@@ -256,7 +264,8 @@ def _load_pair(context: ssl.SSLContext, files: Files) -> list[Trouble]:
 def _load_ca(context: ssl.SSLContext, files: Files) -> list[Trouble]:
     try:
         context.load_verify_locations(files.ca)
-    except ssl.SSLError as error:
+        certificates_in(files.ca.read_bytes())
+    except (ssl.SSLError, ValueError) as error:
         return [Trouble("ca", f"{files.ca}: there is no certificate in it that can be read: {_why(error)}", True)]
     return []
 
@@ -275,7 +284,7 @@ def _load_crl(context: ssl.SSLContext, files: Files) -> list[Trouble]:
 def _times(files: Files, now_s: float) -> list[Trouble]:
     """What is over, or soon will be. Not fatal: the gateway's other listeners must run, and a clock may be wrong."""
     try:
-        ours = x509().load_pem_x509_certificate(files.cert.read_bytes())
+        ours = certificates_in(files.cert.read_bytes())[0]
     except ValueError as error:
         return [Trouble("cert", f"{files.cert}: cannot be read: {error}", True)]
     troubles = []

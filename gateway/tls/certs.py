@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import TlsError
-from gateway.tls.library import x509
+from gateway.tls.library import certificates_in, x509
 from gateway.tls.peers import fingerprint
 from gateway.tls.roles import OID, encode, role_in
 
@@ -202,7 +202,7 @@ class Authority:
 def load(path: Path) -> Any:
     """The first certificate of a PEM file. TlsError with what to do."""
     try:
-        return x509().load_pem_x509_certificate(path.read_bytes())
+        return certificates_in(path.read_bytes())[0]
     except OSError as error:
         raise TlsError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:

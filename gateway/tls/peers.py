@@ -7,7 +7,7 @@ import hmac
 from typing import NamedTuple
 
 from gateway.errors import TlsError
-from gateway.tls.library import x509
+from gateway.tls.library import certificate_of
 from gateway.tls.roles import Role, role_in
 
 MAX_SUBJECT = 200
@@ -40,7 +40,7 @@ class Peer(NamedTuple):
 def peer_of(der: bytes) -> Peer:
     """Raises TlsError when the certificate cannot be read."""
     try:
-        certificate = x509().load_der_x509_certificate(der)
+        certificate = certificate_of(der)
         return Peer(
             shown(certificate.subject.rfc4514_string()),
             certificate.issuer.public_bytes(),

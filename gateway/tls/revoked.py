@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gateway.tls.library import x509
+from gateway.tls.library import certificates_in, x509
 
 _BEGIN = b"-----BEGIN X509 CRL-----"
 _END = b"-----END X509 CRL-----"
@@ -27,7 +27,7 @@ class Revoked(NamedTuple):
 
 def read_revoked(path: Path, ca: Path) -> Revoked:
     """The lists in a PEM file. ValueError when one is not by a CA of the file `ca`, or none is there."""
-    authorities = x509().load_pem_x509_certificates(ca.read_bytes())
+    authorities = certificates_in(ca.read_bytes())
     found: set[tuple[bytes, int]] = set()
     next_update_s = float("inf")
     lists = _lists(path.read_bytes())

@@ -47,10 +47,10 @@ def role_in(certificate: Any) -> Role:
 
 def role_of(der: bytes) -> str | None:
     """The role in a certificate as it travels; None: it has none."""
-    from gateway.tls.library import x509
+    from gateway.tls.library import certificate_of
 
     try:
-        certificate = x509().load_der_x509_certificate(der)
+        certificate = certificate_of(der)
     except ValueError:
         return None
     return role_in(certificate).name

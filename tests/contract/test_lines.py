@@ -157,13 +157,65 @@ def test_a_late_answer_is_never_that_of_the_next_request(way: Way) -> None:
             way.device.send(late[half:])
             way.device.send(late)
             assert await next_one == SEVEN
-            assert len(way.device.asked) == asked + 1
+            assert len(way.device.asked) == asked + 2, "the first answer may be the late one"
             assert peer.link.counters.timeouts == number
         if way.is_serial:
             assert peer.link.counters.late >= 3
             assert (peer.link.counters.redials, peer.link.counters.connects) == (0, 1), "the port stays open"
         else:
             assert peer.link.counters.redials == 3
+
+    with_link(way.dial, case)
+
+
+def test_a_device_that_hung_answers_everything_at_once_and_nothing_of_it_is_taken_for_something_else(way: Way) -> None:
+    """What it was asked meanwhile it answers one after the other; its registers have their address as value."""
+    hung: list[bytes] = []
+
+    def hang(unit: int, pdu: bytes) -> None:
+        hung.append(way.device.frame(unit, echo_zeros(pdu)))
+
+    def awake(unit: int, pdu: bytes) -> bytes:
+        answers = b"".join(hung) + way.device.frame(unit, echo_zeros(pdu))
+        hung.clear()
+        return answers
+
+    reads = [bytes((3, number, 0, 0, 10)) for number in range(8)]
+
+    async def case(peer: Peer) -> None:
+        await peer.up()
+        way.device.behave = hang
+        for read in reads[:2]:
+            assert isinstance(await peer.ask(read, timeout_s=0.1), RequestTimeout)
+        await until(lambda: len(hung) == 2, "both are asked")
+        way.device.behave = awake
+        for read in reads * 3:
+            assert await peer.ask(read, timeout_s=0.3) == echo_zeros(read)
+        assert peer.link.counters.timeouts == 2
+        assert peer.link.counters.late >= 1
+
+    with_link(way.dial, case)
+
+
+def test_a_write_is_not_confirmed_by_the_answer_to_the_one_before_it(way: Way) -> None:
+    """The answer to function 16 does not say what was written."""
+    first, second = bytes.fromhex("100007000102AAAA"), bytes.fromhex("100007000102BBBB")
+    hung: list[bytes] = []
+
+    def hang(unit: int, pdu: bytes) -> None:
+        hung.append(way.device.frame(unit, pdu[:5]))
+
+    async def case(peer: Peer) -> None:
+        await peer.up()
+        way.device.behave = hang
+        assert isinstance(await peer.ask(first, timeout_s=0.1), RequestTimeout)
+        await until(lambda: hung, "it is asked")
+        way.device.behave = lambda unit, pdu: hung.pop() if hung else None  # and not executed
+        result = await peer.ask(second, timeout_s=0.2)
+        assert isinstance(result, RequestTimeout)
+        assert "may be the answer to what the unit did not answer in time" in str(result)
+        way.device.behave = lambda unit, pdu: way.device.frame(unit, pdu[:5])
+        assert await peer.ask(second, timeout_s=0.2) == second[:5]
 
     with_link(way.dial, case)
 
@@ -292,14 +344,67 @@ def test_an_adapter_that_hears_what_it_sends_is_not_believed(way: Way) -> None:
         await peer.up()
         way.device.behave = with_echo
         assert await peer.ask() == SEVEN
-        assert peer.link.counters.crc_errors == 1
         assert await peer.ask() == SEVEN
-        assert peer.link.counters.crc_errors == 1, "it is known now"
         way.device.behave = lambda unit, pdu: way.device.frame(unit, pdu)  # the device itself says nothing
-        if way.is_serial:
-            assert isinstance(await peer.ask(WRITE), RequestTimeout), "an echo is no answer"
+        assert isinstance(await peer.ask(WRITE), RequestTimeout), "an echo is no answer"
         way.device.behave = lambda unit, pdu: 2 * way.device.frame(unit, pdu)
+        assert await peer.ask(WRITE, unit=2) == WRITE
+        assert peer.link.counters.crc_errors == 0
+
+    with_link(way.dial, case)
+
+
+def test_the_first_write_of_a_line_is_not_confirmed_by_an_echo(way: Way) -> None:
+    """Nothing was read on it before."""
+
+    def with_echo(unit: int, pdu: bytes) -> bytes:
+        return way.device.frame(unit, pdu) + (b"" if pdu == WRITE else way.device.frame(unit, echo_zeros(pdu)))
+
+    async def case(peer: Peer) -> None:
+        await peer.up()
+        way.device.behave = with_echo
+        assert isinstance(await peer.ask(WRITE), RequestTimeout)
+        assert [pdu for _, pdu in way.device.requests] == [bytes.fromhex("0300000001"), WRITE]
+
+    with_link(way.dial, case)
+
+
+@pytest.mark.parametrize("refusal", ["8302", None])
+def test_the_first_write_of_a_line_without_echo_is_confirmed(way: Way, refusal: str | None) -> None:
+    """Whatever it makes of the question that goes before."""
+
+    def behave(unit: int, pdu: bytes) -> bytes | None:
+        if pdu[0] == WRITE[0]:
+            return way.device.frame(unit, pdu)
+        return way.device.frame(unit, bytes.fromhex(refusal)) if refusal else None
+
+    async def case(peer: Peer) -> None:
+        await peer.up()
+        way.device.behave = behave
         assert await peer.ask(WRITE) == WRITE
+        assert await peer.ask(WRITE) == WRITE
+        assert [pdu for _, pdu in way.device.requests] == [bytes.fromhex("0300000001"), WRITE, WRITE]
+
+    with_link(way.dial, case)
+
+
+def test_an_adapter_without_echo_in_the_place_of_one_with_is_found_out(way: Way) -> None:
+    async def case(peer: Peer) -> None:
+        await peer.up()
+        way.device.behave = lambda unit, pdu: way.device.frame(unit, pdu) + way.device.frame(unit, echo_zeros(pdu))
+        assert await peer.ask() == SEVEN
+        way.device.behave = lambda unit, pdu: way.device.frame(unit, pdu if pdu == WRITE else echo_zeros(pdu))
+        assert await peer.ask() == SEVEN
+        assert await peer.ask(WRITE) == WRITE
+
+    with_link(way.dial, case)
+
+
+def test_nothing_but_writes_goes_to_all_units(way: Way) -> None:
+    async def case(peer: Peer) -> None:
+        await peer.up()
+        assert await peer.ask(unit=0) == bytes.fromhex("8301")
+        assert way.device.asked == []
 
     with_link(way.dial, case)
 
@@ -404,4 +509,19 @@ def test_the_time_on_a_slow_wire_is_no_time_out(tmp_path: Path, framing: str) ->
         device = LineDevice(framing, pair.theirs)
         url = serial_url(pair.ours, framing=framing, line=Line(baudrate=300, databits=7 if framing == "ascii" else 8))
         with_link(make_dialler(url, source=None, keepalive_s=0), case)
+        device.close()
+
+
+@pytest.mark.parametrize("framing", ["rtu", "ascii"])
+def test_over_tcp_too_the_units_get_the_turn_round_time_that_the_url_says(framing: str) -> None:
+    async def case(peer: Peer) -> None:
+        await peer.up()
+        started_s = time.monotonic()
+        assert await peer.ask(WRITE, unit=0, timeout_s=2.0) == WRITE
+        assert time.monotonic() - started_s >= 0.39, "the clocks of loops are coarse"
+
+    device = LineDevice(framing)
+    try:
+        with_link(dialler(f"{framing}+tcp://127.0.0.1:{device.port}?turnaround=400ms"), case)
+    finally:
         device.close()

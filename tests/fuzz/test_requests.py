@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.modbus import ascii, rtu
@@ -103,6 +103,7 @@ def test_a_frame_with_silence_behind_it_is_found_whatever_its_function(frame: Fr
     sent=plain_frames, between=st.lists(st.tuples(st.integers(1, 247), answers).filter(is_plain), max_size=6), at=cuts
 )
 def test_answers_of_others_between_them_change_nothing(sent: list[Frame], between: list[Frame], at: list[int]) -> None:
+    assume(not set(sent) & set(between))  # an answer with three bytes may be the very bytes of a request
     heard = b""
     for number, frame in enumerate(sent):
         heard += rtu.pack(*frame)

@@ -206,6 +206,22 @@ def test_half_a_frame_is_ended_by_the_limit_of_its_time(start: bytes) -> None:
             assert served.counters.half == 1
 
 
+def test_who_waits_for_answers_does_not_owe_the_rest_of_a_request(
+    framing: str, pack: Callable[[int, bytes], bytes]
+) -> None:
+    """So many pipelined requests that some lie cut in half with us, and take longer than half a request may."""
+    limits = Limits.model_construct(half_request_s=0.1)
+    with Served(f"{framing}+tcp://127.0.0.1:0", limits=limits) as served:
+        served.slow.delay_s = 0.02
+        writes = [hexed(f"10 {number:04X} 0001 02 0007") for number in range(40)]
+        with Wire(served.port(f"{framing}+tcp")) as wire:
+            wire.send(b"".join(pack(SLOW, write) for write in writes))
+            expect(wire, *(pack(SLOW, write) for write in writes))
+            wire.send(pack(SLOW, READ)[:-1])
+            wire.expect_close()
+            assert served.counters.half == 1
+
+
 def test_requests_per_second_hold_and_nothing_is_lost(framing: str, pack: Callable[[int, bytes], bytes]) -> None:
     with Served(f"{framing}+tcp://127.0.0.1:0", limits=Limits.model_construct(requests_per_second=50)) as served:
         with Wire(served.port(f"{framing}+tcp")) as wire:

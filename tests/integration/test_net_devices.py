@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
 import socket
 import ssl
 import threading
@@ -37,6 +38,7 @@ from tests.support.dtu import Dtu
 from tests.support.links import DEADLINE_S, Peer, with_link
 from tests.support.needs import require_module
 from tests.support.process import running
+from tests.support.secure import in_a_version_of_the_future
 from tests.support.until import wait_until
 from tests.support.wire import Wire, adu
 
@@ -540,6 +542,130 @@ def test_our_certificate_is_read_anew_when_it_was_renewed(tmp_path: Path, author
         with_link(secure(device.port, trusted), case, run=run)
 
 
+class Aging:
+    """What a test does to the certificates behind an open connection."""
+
+    def __init__(self, folder: Path) -> None:
+        self.authority = Authority(folder / "ca")
+        self.authority.make([HOST], ["operator"])
+        self.folder = folder
+        self.later_s = 0.0
+
+    def trust(self) -> Trust:
+        return trust(self.authority, crl=self.authority.crl, wall=lambda: time.time() + self.later_s)
+
+    def revoke(self) -> None:
+        self.authority.revoke("server")
+
+    def pass_ten_years(self) -> None:
+        self.later_s = 10 * 365 * 86400.0
+
+    def replace_our_ca(self) -> None:
+        """And our certificate and list with it."""
+        other = Authority(self.folder / "other")
+        other.make([HOST], ["operator"])
+        for path in other.folder.iterdir():
+            shutil.copy2(path, self.authority.folder / path.name)
+
+
+@pytest.mark.parametrize(
+    ("age", "told"),
+    [
+        (Aging.revoke, "the device's certificate has been revoked"),
+        (Aging.pass_ten_years, "the device's certificate has expired: by this machine's clock"),
+        (Aging.replace_our_ca, "the device's certificate was issued by a CA that is not in `ca`"),
+    ],
+    ids=["revoked", "expired", "another CA"],
+)
+def test_a_device_that_is_not_trusted_any_more_is_left(
+    tmp_path: Path, run: Run, age: Callable[[Aging], None], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_module("cryptography")
+    monkeypatch.setattr(south, "LOOK_S", 0.02)
+    aging = Aging(tmp_path)
+
+    async def case(peer: Peer) -> None:
+        await peer.up()
+        assert await peer.ask(timeout_s=2.0) == SEVEN
+        age(aging)
+        await trouble(peer, told)
+        assert not peer.link.up
+        assert peer.link.is_distrusted
+
+    with secure_device(aging.authority) as device:
+        with_link(secure(device.port, aging.trust()), case, run=run)
+        assert len(device.requests) == 1
+
+
+def test_a_connection_stays_when_our_certificate_and_list_are_new_and_the_device_is_trusted_as_before(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_module("cryptography")
+    monkeypatch.setattr(south, "LOOK_S", 0.01)
+    aging = Aging(tmp_path)
+    trusted = aging.trust()
+
+    async def case(peer: Peer) -> None:
+        await peer.up()
+        assert await peer.ask(timeout_s=2.0) == SEVEN
+        aging.authority.add("operator", role="operator")
+        await until(lambda: trusted.certificates.generation == 2)
+        aging.authority.revoke("norole")
+        await until(lambda: trusted.certificates.generation == 3)
+        assert await peer.ask(timeout_s=2.0) == SEVEN
+        assert peer.link.counters.losses == 0
+
+    with secure_device(aging.authority) as device:
+        with_link(secure(device.port, trusted), case, run=run)
+        assert device.connections == 1
+
+
+@pytest.mark.parametrize("is_ours", [False, True], ids=["the device", "the gateway"])
+def test_a_connection_that_ends_is_not_looked_at_any_more(tmp_path: Path, run: Run, is_ours: bool) -> None:
+    require_module("cryptography")
+    aging = Aging(tmp_path)
+
+    async def case(peer: Peer) -> None:
+        for _ in range(3):
+            await peer.up()
+            assert await peer.ask(timeout_s=2.0) == SEVEN  # the device has it, too
+            carrier = peer.link._carrier
+            assert isinstance(carrier, south.TlsCarrier)
+            timer = carrier._next_look
+            assert timer is not None
+            if is_ours:
+                peer.link.broken("a test")
+            else:
+                device.drop()
+            await until(timer.cancelled)
+            assert carrier._next_look is None
+            await peer.up(False)
+
+    with secure_device(aging.authority) as device:
+        with_link(secure(device.port, aging.trust()), case, run=run)
+
+
+def test_a_device_whose_certificate_only_openssl_can_read_works_and_is_told_once(
+    tmp_path: Path, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    require_module("cryptography")
+    aging = Aging(tmp_path)
+    in_a_version_of_the_future(aging.authority, "server")
+
+    async def case(peer: Peer) -> None:
+        for _ in range(2):
+            await peer.up()
+            assert await peer.ask(timeout_s=2.0) == SEVEN
+            peer.link.broken("a test")
+            await peer.up(False)
+
+    with secure_device(aging.authority) as device:
+        with_link(secure(device.port, aging.trust()), case, run=run)
+    told = [record.getMessage() for record in caplog.records if "not in between" in record.getMessage()]
+    assert len(told) == 1
+    assert "cannot be read" in told[0]
+
+
 # -- devices that dial in -------------------------------------------------------------------------------------------
 
 
@@ -707,11 +833,132 @@ def test_beside_links_with_ids_a_link_without_takes_who_is_not_one_of_them(
             assert await named.ask() == SEVEN
             assert await anybody.ask() == SEVEN
             await ports.device(device.port, b"another")
-            await until(lambda: ports.counters.replaced == 1)
-            await anybody.up()
+            await until(lambda: ports.counters.waited == 1)
             assert await anybody.ask() == SEVEN
+            assert device.connections == 3, "two that answer, one that waits"
 
         await nested(ports.dial("?id=meter7"), meter)
+
+    with scripted() as device:
+        ports.with_link(ports.dial(), case, run)
+
+
+SCHEMES = pytest.mark.parametrize(("scheme", "way"), [("listen+tcp", "tcp"), ("listen+rtu+tcp", "rtu+tcp")])
+
+
+@SCHEMES
+def test_whoever_calls_a_port_without_an_id_does_not_cut_off_the_device_that_works(
+    ports: Ports, run: Run, scheme: str, way: str
+) -> None:
+    async def case(peer: Peer) -> None:
+        await ports.device(plc.port)
+        await peer.up()
+        for number in range(1, 4):
+            scan = await ports.device(None)
+            await until(lambda number=number: ports.counters.waited == number)
+            assert await peer.ask(READ_TWO, timeout_s=2.0) == TWO
+            if number % 2:
+                scan.close(reset=number == 1)
+        assert await peer.ask(READ_TWO, timeout_s=2.0) == TWO
+        assert peer.link.counters.losses == peer.link.counters.redials == peer.link.counters.timeouts == 0
+
+    with pymodbus_plc(way) as plc:
+        ports.with_link(ports.dial(scheme=scheme), case, run)
+
+
+@pytest.mark.parametrize("scheme", ["listen+rtu+tcp", "listen+ascii+tcp"])
+def test_units_behind_a_device_that_dials_in_get_the_turn_round_time_of_the_url(
+    ports: Ports, run: Run, scheme: str
+) -> None:
+    write = bytes.fromhex("0600070005")
+
+    async def case(peer: Peer) -> None:
+        await ports.device(None)
+        await peer.up()
+        started_s = time.monotonic()
+        assert await peer.ask(write, unit=0, timeout_s=2.0) == write
+        assert time.monotonic() - started_s >= 0.39, "the clocks of loops are coarse"
+
+    ports.with_link(ports.dial("?turnaround=400ms", scheme), case, run)
+
+
+def test_of_those_that_wait_for_the_place_of_another_the_newest_stays(ports: Ports, run: Run) -> None:
+    async def case(peer: Peer) -> None:
+        works = await ports.device(device.port)
+        await peer.up()
+        first = await ports.device(None)
+        await until(lambda: ports.counters.waited == 1)
+        await ports.device(device.port)
+        await until(first.is_closed.is_set)
+        assert ports.counters.replaced == 1
+        assert await peer.ask() == SEVEN
+        works.close()
+        await peer.up(False)
+        await peer.up()
+        assert await peer.ask() == SEVEN, "the one that waited has the place"
+        assert device.connections == 2
+
+    with scripted() as device:
+        ports.with_link(ports.dial(), case, run)
+
+
+@SCHEMES
+def test_a_device_that_lost_its_power_without_a_word_is_back_after_one_time_out(
+    ports: Ports, run: Run, monkeypatch: pytest.MonkeyPatch, scheme: str, way: str
+) -> None:
+    monkeypatch.setattr(dialled, "RECENT_S", 0.0)
+
+    async def case(peer: Peer) -> None:
+        old = await ports.device(plc.port)
+        await peer.up()
+        assert await peer.ask(READ_TWO, timeout_s=2.0) == TWO
+        old.hang()
+        await ports.device(plc.port)
+        await until(lambda: ports.counters.waited == 1)
+        assert not old.is_closed.is_set(), "nobody has asked it yet"
+        assert await peer.ask(READ_TWO, timeout_s=0.2, retries=1) == TWO, "repeated, and answered by the newcomer"
+        await until(old.is_closed.is_set)
+        assert peer.link.counters.timeouts == 1
+        assert ports.counters.replaced == 0
+
+    with pymodbus_plc(way) as plc:
+        ports.with_link(ports.dial(scheme=scheme), case, run)
+
+
+@SCHEMES
+def test_a_silent_unit_behind_a_device_that_works_gives_its_place_to_nobody(
+    ports: Ports, run: Run, scheme: str, way: str
+) -> None:
+    async def case(peer: Peer) -> None:
+        dtu = await ports.device(plc.port)
+        await peer.up()
+        assert await peer.ask(READ_TWO, timeout_s=2.0) == TWO
+        await ports.device(None)
+        await until(lambda: ports.counters.waited == 1)
+        dtu.hang()
+        assert isinstance(await peer.ask(timeout_s=0.1), RequestTimeout)
+        dtu.hang(False)
+        assert not dtu.is_closed.is_set()
+        assert await peer.ask(READ_TWO, timeout_s=2.0) == TWO
+        assert peer.link.counters.redials == 0
+
+    with pymodbus_plc(way) as plc:
+        ports.with_link(ports.dial(scheme=scheme), case, run)
+
+
+def test_a_unit_that_strangers_did_not_answer_for_is_asked_at_once_when_the_device_has_the_place(
+    ports: Ports, run: Run
+) -> None:
+    async def case(peer: Peer) -> None:
+        await ports.device(None)
+        await peer.up()
+        for number in range(1, 4):
+            await ports.device(None if number < 3 else device.port)
+            await until(lambda number=number: ports.counters.waited == number)
+            assert isinstance(await peer.ask(timeout_s=0.05), RequestTimeout)
+            await until(lambda number=number: peer.link.counters.connects == number + 1)
+        assert not peer.link.silent(1)
+        assert await peer.ask(timeout_s=2.0) == SEVEN
 
     with scripted() as device:
         ports.with_link(ports.dial(), case, run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import socket
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from pymodbus.client import AsyncModbusTlsClient
 
+from gateway.config.model import Limits
 from gateway.serving import tls as serving
 from gateway.tls.certificates import Certificates
 from gateway.tls.certs import Authority
@@ -27,8 +29,10 @@ from tests.support.secure import (
     HOST,
     SecureServer,
     SecureWire,
+    SlowSecureWire,
     client_context,
     files_of,
+    in_a_version_of_the_future,
     self_signed,
     why_refused,
 )
@@ -277,6 +281,18 @@ def test_pymodbus_reads_and_writes(opened: Open, bench: Authority, version: ssl.
     asyncio.run(main())
 
 
+def test_a_certificate_that_only_openssl_can_read_is_refused_with_one_line(
+    opened: Open, own: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_a_version_of_the_future(own, "operator")
+    server = opened(own)
+
+    with SecureWire(server.port, client_context(own, "operator", version=TLS_1_2)) as wire:
+        wire.expect_close()
+    wait_for_line(caplog, "disconnected: TLS handshake failed: the certificate cannot be read: 3 is not a valid")
+    wait_until(lambda: server.counters.clients == 0, 5.0, "its place free")
+
+
 # -- sessions -------------------------------------------------------------------------------------------------------
 
 
@@ -517,27 +533,62 @@ def test_requests_and_answers_may_be_split_over_records_in_any_way(
 def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(opened: Open, bench: Authority) -> None:
     """With TLS 1.3 a client may send it in the same segment as its certificate."""
     server = opened(bench)
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = client_context(bench, "operator", version=TLS_1_3).wrap_bio(incoming, outgoing, server_hostname=HOST)
-    with Wire(server.port) as wire:
-        while True:
-            try:
-                tls.do_handshake()
-            except ssl.SSLWantReadError:
-                wire.send(outgoing.read())
-                incoming.write(wire.socket.recv(65536))
-            else:
-                break
-        tls.write(adu(1, 1, READ) + adu(2, 1, READ))
-        wire.send(outgoing.read())
-        answers = b""
-        while len(answers) < 26:
-            incoming.write(wire.socket.recv(65536))
-            try:
-                answers += tls.read(1000)
-            except ssl.SSLWantReadError:
-                continue
-        assert answers == adu(1, 1, hexed("03 04 0000 0000")) + adu(2, 1, hexed("03 04 0000 0000"))
+    with SlowSecureWire(server.port, client_context(bench, "operator", version=TLS_1_3)) as wire:
+        wire.send(wire.sealed(adu(1, 1, READ) + adu(2, 1, READ)))
+        answer = hexed("03 04 0000 0000")
+        assert wire.opened(26) == adu(1, 1, answer) + adu(2, 1, answer)
+
+
+@pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
+@pytest.mark.parametrize("size", [1, 5, 10])
+def test_a_part_of_a_record_does_not_keep_its_place(
+    opened: Open, bench: Authority, caplog: pytest.LogCaptureFixture, size: int, version: ssl.TLSVersion
+) -> None:
+    server = opened(bench, limits=Limits.model_construct(half_request_s=0.2))
+    context = client_context(bench, "operator", version=version)
+    with SlowSecureWire(server.port, context) as wire, SecureWire(server.port, context) as other:
+        wire.send(wire.sealed(adu(1, 1, READ)))
+        assert wire.opened(13)[7:] == hexed("03 04 0000 0000")
+        wire.send(wire.sealed(adu(2, 1, READ))[:size])
+        wait_for_line(caplog, "sent a part of a request 0.2 s ago and not its rest")
+        wait_until(lambda: server.counters.clients == 1, 5.0, "its place free")
+        assert server.counters.half == 1
+        assert other.ask(READ)[:1] == b"\x03", "who only says nothing may stay"
+
+
+def test_a_client_that_sends_a_record_byte_by_byte_is_not_waited_for(opened: Open, bench: Authority) -> None:
+    server = opened(bench, limits=Limits.model_construct(half_request_s=0.2))
+    with SlowSecureWire(server.port, client_context(bench, "operator")) as wire:
+        wire.send(wire.sealed(adu(1, 1, READ)))
+        wire.opened(13)
+        record = iter(wire.sealed(adu(2, 1, READ) * 1000))
+
+        def is_closed() -> bool:
+            with contextlib.suppress(ConnectionError):
+                wire.send(bytes((next(record),)))
+            return server.counters.half == 1
+
+        wait_until(is_closed, 5.0, "the end of a client that sends a byte now and then")
+
+
+@pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
+def test_a_long_record_over_a_slow_line_is_waited_for(opened: Open, bench: Authority, version: ssl.TLSVersion) -> None:
+    """A thousand requests that a client wrote at once: none can be read before all of them are there."""
+    server = opened(bench, limits=Limits.model_construct(half_request_s=0.2))
+    with SlowSecureWire(server.port, client_context(bench, "operator", version=version)) as wire:
+        rest = wire.sealed(adu(1, 1, READ) * 1000)
+        begun_s = time.monotonic()
+
+        def is_sent() -> bool:
+            nonlocal rest
+            wire.send(rest[:300])
+            rest = rest[300:]
+            return not rest
+
+        wait_until(is_sent, 20.0, "all of it is sent")
+        assert time.monotonic() - begun_s > 0.3, "it took longer than half a request may"
+        assert wire.opened(13_000) == adu(1, 1, hexed("03 04 0000 0000")) * 1000
+        assert server.counters.half == 0
 
 
 def test_a_client_that_says_goodbye_gets_what_it_asked_for(opened: Open, bench: Authority) -> None:

@@ -257,17 +257,47 @@ def test_requests_per_second_hold() -> None:
         client.close()
 
 
-def test_rules_hold_and_change_with_a_reload(served: Served, client: Datagrams) -> None:
-    assert client.ask(adu(1, IMAGE, WRITE)) == adu(1, IMAGE, WRITE)
+def only(served: Served, may: str, network: str = "127.0.0.0/8") -> None:
+    """From now on, as after a reload."""
 
-    def only(may: str, network: str) -> None:
+    def change() -> None:
         served.gate.access = Access((Rule.model_validate({"from": network, "may": may}),))
         served.gate.generation += 1
 
-    served.call(lambda: only("read", "127.0.0.0/8"))
+    served.call(change)
+
+
+def test_rules_hold_and_change_with_a_reload(served: Served, client: Datagrams) -> None:
+    assert client.ask(adu(1, IMAGE, WRITE)) == adu(1, IMAGE, WRITE)
+    only(served, "read")
     assert client.ask(adu(2, IMAGE, READ)) == adu(2, IMAGE, READ_ANSWER)
     assert client.ask(adu(3, IMAGE, WRITE)) == adu(3, IMAGE, hexed("86 01"))
-    served.call(lambda: only("write", "10.0.0.0/8"))
+    only(served, "write", "10.0.0.0/8")
     client.send(adu(4, IMAGE, READ))
     wait_until(lambda: served.counters.dropped == 1)
+    assert not client.has_more
+
+
+def test_what_waits_for_its_turn_is_judged_by_the_rules_of_its_turn(served: Served, client: Datagrams) -> None:
+    served.slow.delay_s = None
+    client.send(adu(1, SLOW, READ))
+    client.send(adu(2, SLOW, WRITE))
+    wait_until(lambda: served.counters.requests == 2)
+    only(served, "read")
+    served.call(served.slow.release)
+
+    assert {client.receive(), client.receive()} == {adu(1, SLOW, hexed("03 02 0001")), adu(2, SLOW, hexed("86 01"))}
+    assert served.slow.asked == [READ]
+
+
+def test_what_waits_is_not_asked_for_who_may_do_nothing_any_more(served: Served, client: Datagrams) -> None:
+    served.slow.delay_s = None
+    client.send(adu(1, SLOW, READ))
+    client.send(adu(2, SLOW, WRITE))
+    wait_until(lambda: served.counters.requests == 2)
+    only(served, "write", "10.0.0.0/8")
+    served.call(served.slow.release)
+
+    assert client.receive() == adu(1, SLOW, hexed("03 02 0001"))
+    assert served.slow.asked == [READ]
     assert not client.has_more

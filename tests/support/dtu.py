@@ -17,6 +17,7 @@ class Dtu:
         """`first`: what it sends before anything else, each in a segment of its own. `device` None: it is switched
         off, and the bytes are kept in `came`."""
         self.came = b""
+        self._hangs = False
         self.is_closed = threading.Event()
         """The other side has ended the connection."""
         self._line = socket.create_connection(meeting, DEADLINE_S)
@@ -34,7 +35,7 @@ class Dtu:
         with contextlib.suppress(OSError):
             while data := self._line.recv(4096):
                 self.came += data
-                if self._device is not None:
+                if self._device is not None and not self._hangs:
                     self._device.sendall(data)
         self.is_closed.set()
 
@@ -46,6 +47,10 @@ class Dtu:
     before_answers = b""
     """What it sends in one segment with each answer: a heartbeat that was waiting."""
     behind_answers = b""
+
+    def hang(self, hangs: bool = True) -> None:
+        """Pass nothing on, and say nothing of it: as one that has lost its power."""
+        self._hangs = hangs
 
     def send(self, data: bytes) -> None:
         self._line.sendall(data)

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.bank import Bank
 from gateway.clock import now
-from gateway.config.model import Rule
+from gateway.config.model import Limits, Rule
 from gateway.config.urls import ListenUrl
 from gateway.front.access import Access
 from gateway.front.counters import Counters
@@ -26,9 +26,9 @@ from gateway.serving.clients import Clients
 from gateway.serving.doors import Door
 from gateway.serving.tls import TlsClients
 from gateway.tls.certificates import Certificates, Files
-from gateway.tls.certs import Authority
+from gateway.tls.certs import Authority, load
 from tests.support.needs import require
-from tests.support.wire import Wire
+from tests.support.wire import Closed, Wire
 
 HOST = "127.0.0.1"
 
@@ -74,6 +74,41 @@ class SecureWire(Wire):
         self.socket = self.tls
 
 
+class SlowSecureWire(Wire):
+    """The same without a socket of the library's: what is sent, and when, is the test's."""
+
+    def __init__(self, port: int, context: ssl.SSLContext) -> None:
+        super().__init__(port, HOST)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=HOST)
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self.send(self._outgoing.read())
+                self._incoming.write(self.socket.recv(65536))
+            else:
+                break
+
+    def sealed(self, data: bytes) -> bytes:
+        """Records with it, to be sent; behind what is left of the handshake."""
+        self._tls.write(data)
+        return self._outgoing.read()
+
+    def opened(self, count: int) -> bytes:
+        """Exactly so many bytes of what has come."""
+        data = b""
+        while len(data) < count:
+            try:
+                data += self._tls.read(count - len(data))
+            except ssl.SSLWantReadError:
+                received = self.socket.recv(65536)
+                if not received:
+                    raise Closed(f"closed after {len(data)} of {count} bytes") from None
+                self._incoming.write(received)
+        return data
+
+
 def why_refused(port: int, context: ssl.SSLContext) -> str:
     """What becomes of a client that asks something: the library's word for the alert it gets."""
     try:
@@ -95,6 +130,30 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     return cert, key
 
 
+def in_a_version_of_the_future(authority: Authority, name: str) -> None:
+    """Make a certificate one of X.509 version 4, by the CA as ever: OpenSSL does not mind, `cryptography` does."""
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = serialization.load_pem_private_key(authority.key("ca").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    signed = load(authority.cert(name)).tbs_certificate_bytes
+    assert signed.count(_VERSION_3) == 1
+    signed = signed.replace(_VERSION_3, _VERSION_3[:-1] + b"\x03")
+    signature = key.sign(signed, ec.ECDSA(hashes.SHA256()))
+    der = _der(0x30, signed + _ECDSA_WITH_SHA256 + _der(0x03, b"\0" + signature))
+    authority.cert(name).write_text(ssl.DER_cert_to_PEM_cert(der) + authority.cert("ca").read_text())
+
+
+_VERSION_3 = bytes.fromhex("A003020102")
+_ECDSA_WITH_SHA256 = bytes.fromhex("300A06082A8648CE3D040302")
+
+
+def _der(tag: int, value: bytes) -> bytes:
+    size = len(value)
+    return bytes((tag, *((size,) if size < 0x80 else (0x82, *size.to_bytes(2, "big"))))) + value
+
+
 class SecureServer:
     """A TLS listener with a thousand holding registers behind it, in a loop of its own."""
 
@@ -103,11 +162,14 @@ class SecureServer:
         certificates: Certificates,
         rules: Sequence[dict[str, Any]] | None = None,
         max_connections: int = 1000,
+        limits: Limits | None = None,
     ) -> None:
         self.counters = Counters()
         bank = Bank({Table.HOLDING: [(0, 1000)]})
         gate = Gate(Units({1: bank}, 1, "gateway_path"), Freshness(now), self.counters)
-        self.clients = Clients(gate, max_connections=max_connections, idle_timeout_s=0.0, keepalive_s=0.0)
+        self.clients = Clients(
+            gate, max_connections=max_connections, idle_timeout_s=0.0, keepalive_s=0.0, limits=limits
+        )
         self.tls = TlsClients(self.clients)
         access = None if rules is None else Access(Rule.model_validate(rule) for rule in rules)
         self.door = Door(ListenUrl(HOST, 0, "tls"), access, certificates)
@@ -126,6 +188,7 @@ class SecureServer:
             try:
                 listener = await loop.create_server(lambda: self.tls.protocol(self.door), HOST, 0, backlog=1024)
                 self.port = listener.sockets[0].getsockname()[1]
+                self.clients.review()  # from now on it is looked who takes too long
             except BaseException as error:
                 started.set_exception(error)
                 raise

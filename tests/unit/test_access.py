@@ -16,10 +16,11 @@ from gateway.bank import Bank
 from gateway.config.model import Rule
 from gateway.front.access import EVERYTHING, Access, Host
 from gateway.front.counters import Counters
+from gateway.front.fifo import Queues
 from gateway.front.freshness import Freshness
 from gateway.front.gate import MAX_VIEWS, Entry, Gate, Origin
 from gateway.front.units import Guard, Units
-from gateway.interfaces import Later
+from gateway.interfaces import Later, Unit
 from gateway.modbus import spec
 from gateway.modbus.reach import is_write, touches
 from gateway.modbus.spec import Table
@@ -96,6 +97,9 @@ READ = {"may": "read"}
         pytest.param([FIRST_IN, READ], "17 0000 0002 0064 0001 02 0001", False, id="23: what is written counts"),
         pytest.param([{"table": "holding", "may": "read"}], "18 04DE", True, id="24 touches holding"),
         pytest.param([{"table": "coils", "may": "read"}], "18 04DE", False, id="24 touches nothing else"),
+        pytest.param([{"range": "holding:10..41", "may": "read"}], "18 000A", True, id="24: count and queue"),
+        pytest.param([{"range": "holding:10..40", "may": "read"}], "18 000A", False, id="24: what is queued counts"),
+        pytest.param([{"range": "holding:65530..65535", "may": "read"}], "18 FFFA", True, id="24: up to the last"),
         pytest.param([{"table": ["coils", "input"], "may": "read"}], "04 FFFF 0001", True, id="tables"),
         pytest.param([{"table": "coils", "range": "holding:0", "may": "write"}], "06 0000 0001", False, id="both keys"),
         pytest.param([{"function": [3, 16], "may": "write"}], "10 0000 0001 02 0001", True, id="a function"),
@@ -416,6 +420,16 @@ class Heard(Echo):
         return pdu
 
 
+@pytest.mark.parametrize(("last", "code"), [(14, None), (13, 1)])
+def test_the_size_of_a_queue_of_ours_is_what_function_24_reaches(last: int, code: int | None) -> None:
+    bank = Bank({Table.HOLDING: [(0, 100)]})
+    bank.queues = {10: 4}
+    bank.serve(spec.READ_FIFO_QUEUE, Queues(bank, bank.queues).answer)
+    gate = make_gate({"range": f"holding:10..{last}", "may": "read"}, units=Units({1: bank}, 1, "gateway_path"))
+    expected = hexed("18 0002 0000") if code is None else bytes((0x98, code))
+    assert admit(gate).ask(1, hexed("18 000A")) == expected
+
+
 def test_a_broadcast_reaches_those_whose_units_the_client_may_all_write() -> None:
     gate = make_gate({"unit": [1, 2], "may": "write"}, {"may": "read"})
     one, line, mixed = Heard(), Heard(), Heard()
@@ -426,3 +440,22 @@ def test_a_broadcast_reaches_those_whose_units_the_client_may_all_write() -> Non
     entry.broadcast(read)
     assert (one.heard, line.heard, mixed.heard) == ([write], [write], [])
     assert gate.counters.denied == 1
+
+
+def test_a_unit_that_is_all_units_of_a_line_wants_the_rights_of_each() -> None:
+    gate = make_gate({"unit": 9, "range": "holding:5", "may": "nothing"}, {"unit": [2, 7, 9], "may": "write"}, READ)
+    line = Heard()
+    units: dict[int, Unit] = {7: line, 9: Heard(), 2: Heard()}
+    gate.units.replace(units, 2, "silent", (), {7: (7, 9)})
+    entry = admit(gate)
+    allowed, refused = hexed("06 0004 0001"), hexed("06 0005 0001")
+    assert entry.slots[7].answer(allowed) == allowed
+    assert entry.slots[7].answer(refused) == hexed("86 01")
+    assert (line.heard, gate.counters.denied) == ([allowed], 1)
+    guard = entry.slots[7]
+    gate.units.replace(units, 2, "silent", (), {7: (7, 9)})
+    assert entry.slots[7] is guard, "nothing has changed"
+    gate.units.replace(units, 2, "silent", (), {7: (7, 2)})
+    assert entry.slots[7].answer(refused) == refused
+    gate.units.replace(units, 2, "silent", (), {7: (7, 3)})
+    assert entry.slots[7].answer(allowed) == hexed("86 01")

@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 
 from gateway.bank import Bank
-from gateway.errors import LinkBusy, LinkDown, LinkError, OutcomeUnknown
+from gateway.config.model import Rule
+from gateway.errors import LinkBusy, LinkDown, LinkError, NotRead, OutcomeUnknown
 from gateway.front import audit
-from gateway.front.access import Rights, Terms
+from gateway.front.access import Access, Rights, Terms
 from gateway.front.audit import Audit
 from gateway.front.counters import Counters
+from gateway.front.files import File, Files
 from gateway.front.freshness import Freshness
 from gateway.front.gate import Entry, Gate, Origin
 from gateway.front.units import Guard, Units
@@ -29,6 +31,7 @@ from gateway.modbus import spec
 from gateway.modbus.spec import Table
 from gateway.state import journal
 from gateway.state.journal import Journal
+from gateway.state.records import RecordFile
 from tests.support.process import ROOT
 from tests.support.until import wait_until
 from tests.support.wire import hexed
@@ -60,10 +63,15 @@ class Broken:
 class Told:
     """An audit, an entry to write through, and the lines."""
 
-    def __init__(self, unit: Unit) -> None:
+    def __init__(self, unit: Unit, *rules: dict[str, str]) -> None:
         self.records: list[audit.Record] = []
         self.audit = Audit(self.records.append)
-        gate = Gate(Units({1: unit}, 1, "gateway_path"), Freshness(lambda: 0.0), Counters(), self.audit)
+        self.bank = unit
+        self.units = Units({1: unit}, 1, "gateway_path")
+        self.counters = Counters()
+        gate = Gate(self.units, Freshness(lambda: 0.0), self.counters, self.audit)
+        if rules:
+            gate.access = Access([Rule.model_validate(rule) for rule in rules])
         entry = gate.admit(ORIGIN)
         assert entry is not None
         self.entry: Entry = entry
@@ -132,6 +140,72 @@ def test_the_line_says_who_when_and_where() -> None:
     assert "why" not in line
 
 
+def make_files(*, read_only: bool = False) -> Bank:
+    """A bank with the files 4 and 7, of 10 records, each record with its number."""
+    bank = make_bank()
+    files = {}
+    for number in (4, 7):
+        content = RecordFile(lambda: None)
+        content.reach(10)
+        content.write(0, bytes(byte for record in range(10) for byte in (number, record)))
+        files[number] = File(content, 10, read_only)
+    served = Files(files)
+    bank.serve(spec.WRITE_FILE_RECORD, served.write)
+    bank.recorded = served.before
+    return bank
+
+
+def test_the_line_of_a_write_to_a_file_has_its_number_and_records() -> None:
+    line = Told(make_files()).ask("15 0B 06 0004 0007 0002 06AF 04BE")
+    expected = {"range": "file 4 record 7..8", "file": 4, "record": 7, "count": 2, "table": None, "first": None}
+    assert {key: line[key] for key in expected} == expected
+    assert (line["old"], line["new"], line["outcome"]) == ([0x0407, 0x0408], [0x06AF, 0x04BE], "done")
+    assert "pdu" not in line
+
+
+def test_several_parts_of_files_are_lists() -> None:
+    line = Told(make_files()).ask("15 14 06 0004 0007 0001 0001 06 0007 0000 0002 0002 0003")
+    assert line["range"] == "file 4 record 7..7, file 7 record 0..1"
+    assert [line[key] for key in ("file", "record", "count")] == [[4, 7], [7, 0], [1, 2]]
+    assert (line["old"], line["new"]) == ([[0x0407], [0x0700, 0x0701]], [[1], [2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("pdu", "read_only", "file", "old", "outcome"),
+    [
+        ("15 09 06 0004 0007 0001 06AF", True, 4, [0x0407], "refused 02 illegal data address"),
+        ("15 09 06 0004 000A 0001 06AF", False, 4, None, "refused 02 illegal data address"),
+        ("15 09 06 0005 0000 0001 06AF", False, 5, None, "refused 02 illegal data address"),
+        ("15 09 06 0004 0007 0002 06AF", False, None, None, "refused 03 illegal data value"),
+        ("15 00", False, None, None, "refused 03 illegal data value"),
+    ],
+)
+def test_a_write_to_a_file_that_is_refused_is_told_as_far_as_it_is_clear(
+    pdu: str, read_only: bool, file: int | None, old: list[int] | None, outcome: str
+) -> None:
+    line = Told(make_files(read_only=read_only)).ask(pdu)
+    assert (line.get("file"), line["old"], line["outcome"]) == (file, old, outcome)
+    assert ("pdu" in line) is (file is None)
+
+
+def test_records_that_are_lost_have_no_old_value_and_files_of_a_device_none_that_we_know() -> None:
+    bank = make_bank()
+    content = RecordFile(lambda: None)
+    content.reach(10)
+    content.lose()
+    files = Files({4: File(content, 10)})
+    bank.serve(spec.WRITE_FILE_RECORD, files.write)
+    bank.recorded = files.before
+    write = "15 09 06 0004 0007 0001 06AF"
+    line = Told(bank).ask(write)
+    assert (line["old"], line["new"], line["outcome"]) == (None, [0x06AF], "done")
+    device = Slow()
+    told = Told(device)
+    told.entry.ask(1, hexed(write))
+    device.later.settle(hexed(write))
+    assert [(line["file"], line["old"], line["new"]) for line in told.lines] == [(4, None, [0x06AF])]
+
+
 def test_the_masks_of_function_22_are_told_although_nobody_knows_what_was_there() -> None:
     told = Told(Slow())
     told.entry.ask(1, hexed("16 0004 00FF 1200"))
@@ -165,6 +239,31 @@ def test_what_the_rules_refuse_is_told_with_what_is_there() -> None:
     assert (line["old"], line["new"], line["outcome"]) == ([0x1234], [9], "refused 01 illegal function")
 
 
+def test_a_broadcast_is_told_of_each_whom_it_reaches_and_whom_the_rules_keep_it_from() -> None:
+    told = Told(make_bank(), {"unit": "1", "may": "write"}, {"may": "read"})
+    line_of_two, other = Slow(), make_bank()
+    told.units.broadcasts[:] = [((1,), told.bank), ((2,), other), ((1, 3), line_of_two)]
+    told.entry.broadcast(hexed("06 0004 0009"))
+    told.entry.broadcast(hexed("03 0004 0001"))
+    assert [(line["unit"], line["old"], line["outcome"]) for line in told.lines] == [
+        (1, [0x1234], "done"),
+        (2, [0x1234], "refused 01 illegal function"),
+        (0, None, "refused 01 illegal function"),
+    ]
+    assert told.counters.denied == 2
+    assert other.get(Table.HOLDING, 4, 1) == hexed("1234")
+
+
+def test_what_is_asked_of_the_line_itself_is_told_when_it_is_refused_too() -> None:
+    told = Told(make_bank(), {"may": "read"})
+    line = Slow()
+    assert told.entry.ask_here(line, 1, hexed("08 0004 0000")) == hexed("88 01")
+    assert told.entry.ask_here(line, 1, hexed("08 000B 0000")) is line.later
+    (told_line,) = told.lines
+    assert (told_line["pdu"], told_line["outcome"]) == ("0800040000", "refused 01 illegal function")
+    assert told.counters.denied == 1
+
+
 def test_a_unit_that_is_not_there_is_told() -> None:
     told = Told(make_bank())
     assert told.ask("06 0004 0009", unit=7)["outcome"] == "refused 0A gateway path unavailable"
@@ -187,6 +286,7 @@ def test_a_bug_of_ours_is_an_unknown_outcome_and_the_client_gets_04() -> None:
         ("86 0B", OutcomeUnknown("no answer within 1 s"), "unknown 0B {0B}", "no answer within 1 s"),
         ("86 0B", LinkDown("refused"), "refused 0B {0B}", "refused"),
         ("86 0A", LinkBusy("64 writes are waiting"), "refused 0A gateway path unavailable", "64 writes are waiting"),
+        ("97 0B", NotRead("written, but the part to read: 0B"), "done", "written, but the part to read: 0B"),
     ],
 )
 @pytest.mark.parametrize("client", ["waits", "gone"])

@@ -64,6 +64,10 @@ def unit(keys: str) -> str:
         ("fifo: {holding:0: {from: 9/holding:3}}", "there is no 9/holding:3 (400004); nothing is declared or mapped"),
         ("fifo: {holding:0: {from: 1/holding:3}}", "holding:3 (400004) is one of the queue's own"),
         (
+            "fifo: {holding:0: {from: 1/input:5, size: 4}, holding:10: {from: 1/holding:4}}",
+            "holding:10.from: holding:4 (400005) lies in a queue that we fill (plant.yaml:1:49); name what",
+        ),
+        (
             'initial: {"holding:3": 1}, fifo: {holding:0: {from: 1/input:5}}',
             "with `from` the queue begins empty; holding:0..31 (400001..400032) have no `initial`",
         ),

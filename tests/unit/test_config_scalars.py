@@ -115,6 +115,16 @@ def test_a_device_url(text: str, url: DeviceUrl) -> None:
         ("mqtt://host", "`mqtt://` is not possible here; now there is `tcp://`, `udp://`, `tls://`, `rtu+tcp://`"),
         ("tpc://host", "did you mean `tcp://`?"),
         ("rtu://dev/ttyUSB0", "write `rtu:///dev/ttyUSB0`"),
+        ("rtu://ttyUSB0", "write `rtu:///dev/ttyUSB0`"),
+        ("rtu:/dev/ttyUSB0", "is not a URL; write `rtu:///dev/ttyUSB0`"),
+        ("ascii:/dev/ttyUSB0?baudrate=9600", "is not a URL; write `ascii:///dev/ttyUSB0?baudrate=9600`"),
+        ("rtu:COM3", "is not a URL; write `rtu://COM3`"),
+        ("udp:192.168.1.10:502", "is not a URL; write `udp://192.168.1.10:502`"),
+        ("plc-3:502", "is not a URL; write `tcp://plc-3:502`"),
+        ("rtu+tcp://host?baudrate=9600", "unknown setting `baudrate`; there is turnaround"),
+        ("rtu+tcp://host?turnaround=2s", "`turnaround=2s`: at most 1s"),
+        ("udp://host?turnaround=1s", "a udp URL has no settings"),
+        ("listen+tcp://0.0.0.0:9000?turnaround=1s", "unknown setting `turnaround`; there is id"),
         ("rtu:///dev/ttyUSB0?baud=9600", "unknown setting `baud`; did you mean `baudrate`?"),
         ("rtu:///dev/ttyUSB0?databits=7", "RTU sends bytes, it needs `databits=8`"),
         ("rtu:///dev/ttyUSB0?baudrate=9601", "`baudrate=9601`: there is 300, 600"),
@@ -135,6 +145,29 @@ def test_a_device_url(text: str, url: DeviceUrl) -> None:
 def test_a_wrong_device_url(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         parse_device_url(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rtu:///dev/ttyUSB0?baudrate=9600&turnaround=150ms",
+        "rtu+tcp://host:502?turnaround=150ms",
+        "ascii+tcp://host:502?turnaround=150ms",
+        "listen+rtu+tcp://0.0.0.0:9000?turnaround=150ms&id=m1",
+    ],
+)
+def test_how_long_units_get_after_a_broadcast_stands_in_the_url_of_every_line(text: str) -> None:
+    url = parse_device_url(text)
+    assert url.turnaround_s == 0.15
+    assert str(url) == text
+    assert parse_device_url(text.replace("turnaround=150ms", "turnaround=100ms")).turnaround_s == 0.1
+
+
+def test_who_is_one_of_the_devices_of_a_line_sends_no_broadcasts() -> None:
+    with pytest.raises(
+        ValueError, match=r"`turnaround` is how long units get after a broadcast of ours: it belongs to"
+    ):
+        parse_listen_url("rtu:///dev/ttyS0?baudrate=9600&turnaround=500ms")
 
 
 def test_a_listen_url() -> None:

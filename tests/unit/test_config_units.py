@@ -134,6 +134,31 @@ def test_routes_that_are_probably_not_meant(tmp_path: Path, text: str, said: str
     assert [said in line for line in told if "no device uses this link" not in line] == [True]
 
 
+LINE = """
+links: {bus: {url: [tcp://10.0.0.2, rtu:///dev/ttyUSB0]}}
+devices: {all: {link: bus, unit: 0, push: [{write: holding:0, from: 1/holding:0, on: change}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0: {forward: bus}, 5: {forward: bus}, 6: {forward: bus, functions: [3, 6]}", None),
+        ("5: {forward: bus, read_only: true}, 6: {forward: bus}", None),
+        ("0: {forward: bus}, 5: {forward: bus, read_only: true}", "units.0.forward: @`5` is read-only (plant.yaml:1:"),
+        ("9: {forward: bus, to_unit: 0, read_only: true}", "units.9.forward: @this is read-only (plant.yaml:1:"),
+        (
+            "9: {forward: all}, 5: {forward: bus, functions: [3, 4]}",
+            "units.9.forward: @`5` lets no function of a broadcast (5, 6, 15, 16, 22) pass (plant.yaml:1:",
+        ),
+    ],
+)
+def test_all_units_of_a_line_that_nobody_may_write_together(tmp_path: Path, text: str, said: str | None) -> None:
+    told = warnings(tmp_path, f"units: {{1: {{holding: 9}}, {text}}}{LINE}")
+    reason = "unit 0 of a line is all of its units, and passes what all routes to it let pass: "
+    assert (told == []) if said is None else (len(told) == 1 and said.replace("@", reason) in told[0]), told
+
+
 def test_a_route_to_a_disabled_device_is_a_warning(tmp_path: Path) -> None:
     text = "units: {5: {forward: a}}\ndevices: {a: {url: sim://, enabled: no}}\n"
     assert warnings(tmp_path, text) == [

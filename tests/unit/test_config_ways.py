@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gateway.config.needs import errors, unmet
 from tests.support.config.plants import plant, problems, warnings
 
 BUS = "rtu:///dev/ttyUSB0"
@@ -67,11 +70,62 @@ def test_devices_with_one_url_share_a_line(tmp_path: Path) -> None:
             "server.listen[1]: the port /dev/ttyUSB0 has a listener already (plant.yaml:1:19) with other settings",
         ),
         (listening(BUS, BUS), "server.listen[1]: rtu:///dev/ttyUSB0?baudrate=19200 stands here twice"),
+        (
+            devices(device("a", BUS), device("b", "rtu:////dev/./ttyUSB0", "unit: 2, ")),
+            "devices.b.url: a has this port too as /dev/ttyUSB0 (plant.yaml:2:12), and it is opened once: "
+            "write the same name in both to share it",
+        ),
+        (
+            listening("rtu:///dev/../dev/ttyUSB0") + devices(device("a", BUS)),
+            "devices.a.url: on the port /dev/ttyUSB0 clients ask us (plant.yaml:1:19)",
+        ),
+        (
+            listening(BUS, "rtu:////dev/ttyUSB0"),
+            "server.listen[1]: the port //dev/ttyUSB0 has a listener already (plant.yaml:1:19), which calls it "
+            "/dev/ttyUSB0",
+        ),
+        (
+            devices(device("a", BUS), device("b", BUS + "?turnaround=200ms", "unit: 2, ")),
+            "devices.b.url: a has this port with other settings",
+        ),
     ],
 )
 def test_a_serial_port_has_one_user_and_one_setting(tmp_path: Path, text: str, said: str) -> None:
     (told,) = problems(tmp_path, text)
     assert said in told
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of ports that lead to others")
+@pytest.mark.parametrize(
+    ("plant_of", "said"),
+    [
+        (
+            lambda one, two: devices(device("a", f"rtu://{one}"), device("b", f"rtu://{two}", "unit: 2, ")),
+            "plant.yaml:3:12: devices.b.url: {two} is the port {one}, which devices.a.url (plant.yaml:2:12) has as "
+            "{one}, and it is opened once: write the same url in both to share it",
+        ),
+        (
+            lambda one, two: listening(f"rtu://{one}") + devices(device("a", f"ascii://{two}")),
+            "plant.yaml:3:12: devices.a.url: {two} is the port {one}, which server.listen[0] (plant.yaml:1:19) has as "
+            "{one}, and behind a line are clients, asking one listener, or devices",
+        ),
+        (lambda one, two: devices(device("a", f"rtu://{one}"), device("b", f"rtu://{two}", "enabled: no, ")), None),
+        (lambda one, two: devices(device("a", f"rtu://{one}"), device("b", f"rtu://{one}", "unit: 2, ")), None),
+        (lambda one, two: devices(f"  a: {{url: ['rtu://{one}', 'rtu://{two}'], tags: {{}}}}"), None),
+    ],
+)
+def test_the_machine_knows_that_two_names_lead_to_one_port(
+    tmp_path: Path, plant_of: Callable[[str, str], str], said: str | None
+) -> None:
+    one, two = tmp_path.resolve() / "ttyUSB0", tmp_path.resolve() / "usb-FTDI_AB01-if00"
+    one.touch()
+    two.symlink_to(one)
+    config = plant(tmp_path, plant_of(str(one), str(two)))
+    told = [str(problem).replace(f"{tmp_path}/plant", "plant") for problem in errors(unmet(config))]
+    assert [line for line in told if "is the port" in line] == ([said.format(one=one, two=two)] if said else [])
+    assert not [line for line in map(str, errors(unmet(config, simulate=True))) if "is the port" in line]
+    two.unlink()
+    assert not [line for line in map(str, errors(unmet(config))) if "is the port" in line]
 
 
 # -- network ports --------------------------------------------------------------------------------------------------
@@ -99,7 +153,18 @@ def test_of_a_host_and_port_there_is_one_socket(tmp_path: Path, urls: tuple[str,
 def test_devices_that_dial_in_share_a_port_by_their_ids(tmp_path: Path) -> None:
     way = "listen+tcp://0.0.0.0:9000"
     lines = [device("a", way + "?id=m1"), device("b", way + "?id=0x0102"), device("c", way), device("d", way)]
-    assert warnings(tmp_path, devices(*lines)) == []
+    assert problems(tmp_path, devices(*lines)) == []
+
+
+def test_who_dials_in_without_an_id_can_be_anybody(tmp_path: Path) -> None:
+    told = warnings(tmp_path, devices(device("a", "listen+tcp://0.0.0.0:9000")))
+    assert told == [
+        "plant.yaml:2:12: devices.a.url: listen+tcp://0.0.0.0:9000 has no id: whoever reaches this port is taken for "
+        "the device. Write `?id=...` if it sends one, or listen on an address that only the device reaches"
+    ]
+    for url in ("listen+tcp://0.0.0.0:9000?id=m1", "listen+tcp://127.0.0.1:9000", "listen+tcp://[::1]:9000"):
+        assert warnings(tmp_path, devices(device("a", url))) == []
+    assert len(warnings(tmp_path, devices(device("a", "listen+tcp://modem.plant:9000")))) == 1
 
 
 @pytest.mark.parametrize(
@@ -151,7 +216,7 @@ def test_a_setting_that_means_nothing_there(tmp_path: Path, url: str, keys: str,
     [
         (BUS, "in_flight: 1, delay: 5ms, connect_delay: 1s, accept: any_unit"),
         ("udp://h", "in_flight: 4, source: 10.0.0.1"),
-        ("listen+tcp://0.0.0.0:9000", "keepalive: 5s"),
+        ("listen+tcp://127.0.0.1:9000", "keepalive: 5s"),
         ("tcp://h", "unit: 0"),
     ],
 )

@@ -16,10 +16,12 @@ from gateway.front.counters import Counters
 from gateway.front.freshness import Freshness
 from gateway.front.gate import Gate
 from gateway.front.units import Units
+from gateway.modbus import rtu
 from gateway.modbus.spec import Table
 from gateway.serving import connection as serving
 from gateway.serving.clients import Clients
 from gateway.serving.doors import Door
+from gateway.serving.framed import Framed
 from tests.support.needs import require_module
 from tests.support.wire import adu, hexed
 
@@ -31,9 +33,9 @@ UNFETCHED = 60
 DOOR = Door(ListenUrl("127.0.0.1", 0))
 
 
-def make_clients() -> Clients:
+def make_clients(clock: Callable[[], float] = now) -> Clients:
     units = Units({1: Bank({Table.HOLDING: [(0, 1000)]})}, 1, "gateway_path")
-    return Clients(Gate(units, Freshness(now), Counters()), max_connections=10, idle_timeout_s=0.0, keepalive_s=0.0)
+    return Clients(Gate(units, Freshness(clock), Counters()), max_connections=10, idle_timeout_s=0.0, keepalive_s=0.0)
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -92,6 +94,42 @@ def test_a_client_that_leaves_and_fetches_gets_every_answer(run: Callable[[Corou
             while data := await loop.sock_recv(theirs, 4096):
                 size += len(data)
         assert size == UNFETCHED * 259
+        theirs.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("protocol", "scheme", "half"),
+    [(serving.Connection, "tcp", READ_MOST[:9]), (Framed, "rtu+tcp", rtu.pack(1, READ_MOST[7:])[:5])],
+    ids=["mbap", "rtu"],
+)
+def test_who_is_not_read_owes_no_rest_of_a_request(
+    protocol: type[serving.Connection] | type[Framed],
+    scheme: str,
+    half: bytes,
+    run: Callable[[Coroutine[Any, Any, None]], None],
+) -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        clock = [100.0]
+        clients = make_clients(lambda: clock[0])
+        loop = asyncio.get_running_loop()
+        door = Door(ListenUrl("127.0.0.1", 0, scheme))
+        _, client = await loop.connect_accepted_socket(lambda: protocol(clients, door), ours)
+        async with asyncio.timeout(5.0):
+            await loop.sock_sendall(theirs, half)
+            while client.half_since_s() is None:
+                await asyncio.sleep(0)
+            assert client.half_since_s() == 100.0
+            client.pause_writing()
+            assert client.half_since_s() is None
+            clock[0] = 200.0
+            client.resume_writing()
+            while client.half_since_s() is None:
+                await asyncio.sleep(0)
+            assert client.half_since_s() == 200.0
         theirs.close()
 
     run(main())

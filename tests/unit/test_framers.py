@@ -264,6 +264,76 @@ def test_whatever_comes_what_is_taken_fits_the_request(framer: str, data: bytes,
         assert fault(request, answer) is None
 
 
+LOOKS_LIKE_MANY = [
+    ("41010203", b"\x41"),
+    ("41010203", b"\x11\x41"),
+    ("41010203", b"\x05\x41"),
+    ("030000007D", b"\x05\x03\xfa"),
+    ("030000007D", b"\x11\x03\xfa"),
+    ("11", b"\x05\x11\xf0"),
+    ("1804DE", b"\x05\x18\x00\xf0"),
+    ("2B0E0100", b"\x05\x2b\x0e\x01"),
+]
+"""Requests, and what is made to look like the beginning of an answer everywhere."""
+
+
+@pytest.mark.parametrize(("request_pdu", "pattern"), LOOKS_LIKE_MANY)
+@pytest.mark.parametrize("piece", [1, 64, 4096])
+def test_noise_that_looks_like_many_answers_costs_little(
+    request_pdu: str, pattern: bytes, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summed = 0
+    crc16 = rtu.crc16
+
+    def counting(data: bytes, *before: int) -> int:
+        nonlocal summed
+        summed += len(data)
+        return crc16(data, *before)
+
+    monkeypatch.setattr(rtu, "crc16", counting)
+    noise = (pattern * 2048)[:2048]
+    receiver = rtu.AnswerReceiver()
+    receiver.expect(17, bytes.fromhex(request_pdu))
+    assert taken(receiver, [noise[at : at + piece] for at in range(0, len(noise), piece)]) == []
+    assert summed <= 2 * rtu.MAX_STARTS * len(noise)
+
+
+@given(
+    pair=st.sampled_from([*PAIRS, (b"\x41\x01", b"\x41\x11\x41\x11\x41")]),
+    noise=st.binary(min_size=300, max_size=3000),
+    cuts=st.lists(st.integers(0, 10_000), max_size=8),
+)
+def test_an_answer_behind_much_noise_is_found_in_any_split(
+    pair: tuple[bytes, bytes], noise: bytes, cuts: list[int]
+) -> None:
+    request, answer = pair
+    receiver = rtu.AnswerReceiver()
+    receiver.expect(17, request)
+    found = taken(receiver, split(noise.replace(b"\x11", b"") + rtu.pack(17, answer), cuts))
+    if receiver.is_open:
+        found += [frame for frame in [receiver.take(is_silent=True)] if frame is not None]
+    assert found[-1:] == [(17, answer)]
+
+
+def test_an_answer_behind_a_flood_of_other_units_beginnings_is_found() -> None:
+    request, answer = bytes.fromhex("41010203"), bytes.fromhex("4111411141")
+    for piece in (1, 64, 4096):
+        receiver = rtu.AnswerReceiver()
+        receiver.expect(17, request)
+        data = b"\x05\x41" * 1000 + rtu.pack(17, answer)
+        assert taken(receiver, [data[at : at + piece] for at in range(0, len(data), piece)]) == []
+        assert receiver.take(is_silent=True) == (17, answer)
+
+
+def test_after_too_much_noise_nothing_is_looked_for_until_the_next_request() -> None:
+    request, answer = bytes.fromhex("0300000001"), bytes.fromhex("03020007")
+    receiver = rtu.AnswerReceiver()
+    receiver.expect(17, request)
+    assert taken(receiver, [b"\0" * rtu.MAX_NOISE, rtu.pack(17, answer)]) == []
+    receiver.expect(17, request)
+    assert taken(receiver, [rtu.pack(17, answer)]) == [(17, answer)]
+
+
 @framers
 def test_noise_without_end_is_not_kept(framer: str) -> None:
     make, _ = FRAMERS[framer]

@@ -92,11 +92,43 @@ def test_a_good_answer_passes(request_: str, answer: str) -> None:
         ("2B 0E 01 00", "2B 0E 01 81 00 00"),
         ("2B 0E 01 00", "2B 0E 01 81 00 00 01 00 05 41636D65"),
         ("2B 0E 01 00", "2B 0E 01 81 00 00 01 00"),
+        ("2B 0E 04 01", "2B 0E 04 81 00 00 01 00 04 41636D65"),
+        ("2B 0E 04 01", "2B 0E 04 81 00 00 00"),
+        ("2B 0E 04 01", "2B 0E 04 81 00 00 02 01 01 41 02 01 42"),
+        ("2B 0E 04 01", "2B 0E 04 81 00 00 01 01 01 41 02 01 42"),
+        ("2B 0E 04 01", "2B 0E 04 81 00 00 03 01 01 41"),
+        ("2B 0E 04 01", "2B 0E 04 81 FF 02 01 01 01 41"),
+        ("2B 0E 04 00", "2B 0E 04 01 00 00 03 00 01 41 01 01 42 02 01 43"),
+        ("2B 0E 01 00", "2B 0E 01 81 00 00 01 00 01 41 01 01 42"),
+        ("2B 0E 01 00", "2B 0E 01 81 00 00 03 00 01 41 01 01 42"),
+        ("2B 0E 01 00", "2B 0E 01 81 FF 01 01 00 01 41 01 01 42"),
+        ("2B 0E 01 00", "2B 0E 01 81 FF 00 03 00 01 41"),
+        ("2B 0E 03 02", "2B 0E 03 83 FF 01 03 02 01 41"),
+        ("2B 0E 03 02", "2B 0E 03 83 FF 02 00"),
         ("2B 0D 01", "2B 0E"),
     ],
 )
 def test_a_malformed_answer_is_noticed(request_: str, answer: str) -> None:
     assert fault(hexed(request_), hexed(answer))
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer"),
+    [
+        ("2B 0E 04 80", "2B 0E 04 83 00 00 01 80 00"),
+        ("2B 0E 04 01", "2B 0E 04 01 00 02 01 01 01 41"),  # names the next one though nothing follows
+        ("2B 0E 01 00", "2B 0E 01 01 FF 02 03 00 01 41 01 01 42"),  # the count of all parts: the example of 6.21
+        ("2B 0E 01 02", "2B 0E 01 01 00 00 03 02 01 43"),
+        ("2B 0E 01 00", "2B 0E 01 01 FF 02 02 00 01 41 01 01 42"),
+        ("2B 0E 01 07", "2B 0E 01 01 00 00 03 00 01 41 01 01 42 02 01 43"),  # begun anew
+        ("2B 0E 01 07", "2B 0E 01 01 FF 01 01 00 01 41"),
+        ("2B 0E 03 00", "2B 0E 03 82 00 00 02 80 01 41 80 01 42"),  # one object twice
+        ("2B 0E 03 00", "2B 0E 03 82 00 07 01 00 01 41"),
+        ("2B 0E 02 00", "2B 0E 02 00 00 00 00"),
+    ],
+)
+def test_an_identification_that_a_device_may_well_give_is_believed(request_: str, answer: str) -> None:
+    assert fault(hexed(request_), hexed(answer)) is None
 
 
 PLANT = """

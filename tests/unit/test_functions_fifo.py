@@ -67,6 +67,19 @@ def test_each_new_value_is_queued_oldest_first_and_a_full_queue_gives_the_oldest
 
 
 @pytest.mark.parametrize("write", ["06 000A 0000", "10 000A 0001 02 0000"])
+@pytest.mark.parametrize("place", [(Table.HOLDING, POINTER, 1), (Table.HOLDING, 0, 50)])
+def test_one_that_is_read_only_is_emptied_by_nobody(write: str, place: tuple[Table, int, int]) -> None:
+    plant = Plant()
+    plant.poll(7)
+    plant.bank.protect([place])
+    assert plant.ask(write) == f"{int(write[:2], 16) | 0x80:02x}02"
+    assert plant.queued() == [7]
+    plant.bank.protect([(Table.INPUT, POINTER, 1), (Table.HOLDING, POINTER + 10, 1)])
+    assert plant.ask(write)[:2] == write[:2]
+    assert plant.queued() == []
+
+
+@pytest.mark.parametrize("write", ["06 000A 0000", "10 000A 0001 02 0000"])
 def test_a_client_empties_it_by_writing_0_to_the_count(write: str) -> None:
     plant = Plant()
     for value in (1, 2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import struct
 from pathlib import Path
@@ -165,6 +166,196 @@ def test_the_file_is_a_line_about_it_and_the_registers_as_on_the_wire(tmp_path: 
     assert header.startswith(b"gateway snapshot 1 ")
     assert about == b"records 3"
     assert rest == hexed("0000 1234 0000")
+
+
+# -- what is put beside it to fill it -------------------------------------------------------------------------------
+
+
+def put(directory: Path, data: bytes) -> Path:
+    path = directory / f"{NAME}.import"
+    path.write_bytes(data)
+    return path
+
+
+def test_what_lies_beside_a_file_fills_it_and_goes_when_it_is_on_the_disk(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    source = put(tmp_path, hexed("0001 0203"))
+    life = Life(tmp_path)
+    assert life.read(0, 3) == [1, 0x0203, 0]
+    assert said(caplog) == [(logging.INFO, f"records of file {NAME}: 2 are taken from {NAME}.import")]
+    assert source.exists(), "until there is a snapshot that has it"
+    life.settle()
+    assert not source.exists()
+    assert not said(caplog)
+    assert Life(tmp_path).read(0, 3) == [1, 0x0203, 0]
+
+
+def test_it_goes_over_what_was_there_and_the_rest_stays(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+    life.write(0, *range(10, 20))
+    life.settle()
+    put(tmp_path, hexed("0001 0002"))
+    life = Life(tmp_path)
+    assert life.read(0, 4) == [1, 2, 12, 13]
+
+
+def test_it_goes_although_the_file_has_that_already(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+    life.write(0, 1)
+    life.settle()
+    source = put(tmp_path, hexed("0001"))
+    Life(tmp_path).settle()
+    assert not source.exists()
+
+
+def test_what_clients_wrote_since_is_not_gone_over_again(tmp_path: Path) -> None:
+    put(tmp_path, hexed("0001 0001"))
+    life = Life(tmp_path)
+    life.settle()
+    life.write(1, 9)
+    life.settle()
+    assert Life(tmp_path).read(0, 2) == [1, 9]
+
+
+def test_a_process_that_dies_before_it_is_on_the_disk_leaves_it_to_the_next(tmp_path: Path) -> None:
+    source = put(tmp_path, hexed("0007"))
+    died = Life(tmp_path)
+    died.time.advance(0.001)
+    died.disk.waiting.clear()
+    assert source.exists()
+    life = Life(tmp_path)
+    assert life.read(0) == [7]
+    life.settle()
+    assert not source.exists()
+
+
+def test_it_stays_on_a_full_disk_until_there_is_room(tmp_path: Path) -> None:
+    source = put(tmp_path, hexed("0007"))
+    life = Life(tmp_path)
+    life.time.advance(0.001)
+    life.disk.finish(full())
+    assert source.exists()
+    assert life.read(0) == [7]
+    assert life.records.is_failing
+    life.settle()
+    assert not source.exists()
+    assert not life.records.is_failing
+
+
+def test_when_it_cannot_be_removed_that_is_tried_again_and_nothing_else_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a system where somebody has it open: here a folder stands in its way by the time."""
+    source = put(tmp_path, hexed("0007"))
+    life = Life(tmp_path)
+    kept = life.records._kept[NAME].file
+    life.time.advance(0.001)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(kept), "_remove", refuse)
+        work, done = life.disk.waiting.pop()
+        with pytest.raises(PermissionError) as refused:
+            work()
+        done(refused.value)
+    before = (tmp_path / NAME).stat().st_ino
+    assert "Permission denied" in caplog.text
+    life.settle()
+    assert not source.exists()
+    assert (tmp_path / NAME).stat().st_ino == before, "the snapshot was there"
+    assert not life.records.is_failing
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
+def test_one_that_was_changed_since_it_was_taken_is_left_for_the_next_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = put(tmp_path, hexed("0007"))
+    life = Life(tmp_path)
+    source.write_bytes(hexed("0008 0009"))
+    life.settle()
+    assert f"{source} has changed since it was taken: the next start takes it again" in caplog.text
+    assert life.read(0, 2) == [7, 0]
+    assert Life(tmp_path).read(0, 2) == [8, 9]
+
+
+def test_one_that_somebody_took_away_is_not_missed(tmp_path: Path) -> None:
+    source = put(tmp_path, hexed("0007"))
+    life = Life(tmp_path)
+    source.unlink()
+    life.settle()
+    assert Life(tmp_path).read(0) == [7]
+
+
+def test_records_that_were_lost_are_known_when_they_are_filled(tmp_path: Path) -> None:
+    two_snapshots(tmp_path)
+    damage(tmp_path / NAME)
+    damage(tmp_path / f"{NAME}.previous")
+    put(tmp_path, hexed("0007 0008"))
+    life = Life(tmp_path)
+    assert life.read(0, 2) == [7, 8]
+    assert life.code_of(2) == 8
+
+
+@pytest.mark.parametrize(
+    ("size", "why"),
+    [
+        (0, "it has 0 bytes, not two for each of at most 100 records"),
+        (3, "it has 3 bytes, not two for each of at most 100 records"),
+        (202, "it has 202 bytes, not two for each of at most 100 records"),
+    ],
+)
+def test_one_of_another_size_is_not_taken_and_told_at_each_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int, why: str
+) -> None:
+    source = put(tmp_path, bytes(size))
+    for _ in range(2):
+        life = Life(tmp_path)
+        life.settle()
+        assert said(caplog) == [(logging.ERROR, f"{source} is not taken: {why}")]
+        assert not life.disk.submitted
+    assert source.exists()
+
+
+def test_what_is_no_file_is_not_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source, secret = tmp_path / f"{NAME}.import", tmp_path / "secret"
+    secret.write_bytes(b"\1\2")
+    source.symlink_to(secret)
+    assert Life(tmp_path).read(0) == [0]
+    assert said(caplog) == [(logging.ERROR, f"{source} is not taken: it is a link")]
+    source.unlink()
+    os.mkfifo(source)  # nobody writes into it: to open it must not wait
+    assert Life(tmp_path).read(0) == [0]
+    assert said(caplog) == [(logging.ERROR, f"{source} is not taken: it is no file")]
+    source.unlink()
+    source.mkdir()
+    assert Life(tmp_path).read(0) == [0]
+    assert said(caplog) == [(logging.ERROR, f"{source} is not taken: it is no file")]
+    assert secret.exists()
+
+
+def test_a_file_that_is_new_at_a_reload_is_filled_then_and_others_are_not(tmp_path: Path) -> None:
+    life = Life(tmp_path)
+    other = tmp_path / "other.dat.import"
+    other.write_bytes(hexed("0007"))
+    source = put(tmp_path, hexed("0008"))
+    life.use(100)
+    assert life.read(0) == [0]
+    life.use(100, "other.dat")
+    assert life.read(0) == [7]
+    life.settle()
+    assert (other.exists(), source.exists()) == (False, True)
+
+
+def test_without_a_state_directory_nothing_is_taken(tmp_path: Path) -> None:
+    source = put(tmp_path, hexed("0007"))
+    life = Life(tmp_path, restores=False)
+    life.settle()
+    assert life.read(0) == [0]
+    assert source.exists()
 
 
 # -- damage ---------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from gateway.front.freshness import Freshness
 from gateway.front.gate import Gate
 from gateway.front.units import Units
 from gateway.interfaces import Later
+from gateway.modbus import rtu
 from gateway.modbus.spec import Table
 from gateway.serving import clients as serving
 from gateway.serving.clients import MAX_ADDRESSES, Clients, host_of
@@ -178,19 +179,27 @@ class Client:
 class Plant:
     """A server on a loopback port."""
 
-    def __init__(self, limits: Limits, *, max_connections: int = 100, clock: Callable[[], float] = now) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        max_connections: int = 100,
+        clock: Callable[[], float] = now,
+        idle_timeout_s: float = 0.0,
+        scheme: str = "tcp",
+    ) -> None:
         self.counters = Counters()
         bank = Bank({Table.HOLDING: [(0, 1000)]})
         self.gate = Gate(Units({1: bank}, 1, "gateway_path"), Freshness(clock), self.counters)
-        self._settings = {"max_connections": max_connections, "idle_timeout_s": 0.0, "keepalive_s": 0.0}
+        self._settings = {"max_connections": max_connections, "idle_timeout_s": idle_timeout_s, "keepalive_s": 0.0}
         self.server = Server(self.gate, **self._settings, backlog=10, limits=limits)  # type: ignore[arg-type]
         self.port = 0
-        self._doors = [Door(ListenUrl("127.0.0.1", 0))]
+        self._doors = [Door(ListenUrl("127.0.0.1", 0, scheme))]
 
     async def start(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO")
         await self.server.listen(self._doors)
-        found = re.search(r"listening on tcp://127\.0\.0\.1:(\d+)", caplog.text)
+        found = re.search(r"listening on [a-z+]+://127\.0\.0\.1:(\d+)", caplog.text)
         assert found
         self.port = int(found[1])
 
@@ -210,9 +219,20 @@ class Plant:
 
 @asynccontextmanager
 async def plant(
-    caplog: pytest.LogCaptureFixture, clock: Callable[[], float] = now, max_connections: int = 100, **limits: object
+    caplog: pytest.LogCaptureFixture,
+    clock: Callable[[], float] = now,
+    max_connections: int = 100,
+    idle_timeout_s: float = 0.0,
+    scheme: str = "tcp",
+    **limits: object,
 ) -> AsyncIterator[Plant]:
-    plant = Plant(Limits.model_construct(**limits), max_connections=max_connections, clock=clock)  # type: ignore[arg-type]
+    plant = Plant(
+        Limits.model_construct(**limits),  # type: ignore[arg-type]
+        max_connections=max_connections,
+        clock=clock,
+        idle_timeout_s=idle_timeout_s,
+        scheme=scheme,
+    )
     await plant.start(caplog)
     try:
         yield plant
@@ -306,6 +326,33 @@ async def test_a_limit_comes_and_goes_with_a_reload(caplog: pytest.LogCaptureFix
         await server.limit(Limits.model_construct(requests_per_second=1))
         client.send(adu(1, 1, READ) * 3)
         await until(lambda: server.counters.slowed > 1, "it waits again")
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "rtu+tcp"])
+@on_a_loop
+async def test_who_waits_for_his_turn_is_not_idle(scheme: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with plant(caplog, requests_per_second=2, idle_timeout_s=0.2, scheme=scheme) as server:
+        client = await server.connect()
+        frame = adu(1, 1, READ) if scheme == "tcp" else rtu.pack(1, READ)
+        answer = adu(1, 1, hexed("03 02 0000")) if scheme == "tcp" else rtu.pack(1, hexed("03 02 0000"))
+        client.send(frame * 5)
+        assert await client.reader.readexactly(5 * len(answer)) == 5 * answer
+        assert await client.ended(), "now it is"
+        assert "sent nothing for 0.2 s" in caplog.text
+
+
+@on_a_loop
+async def test_a_client_that_is_closed_is_told_of_once_and_a_reload_looks_at_all(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ahead_s = 0.0
+    async with plant(caplog, clock=lambda: now() + ahead_s, idle_timeout_s=50.0) as server:
+        client = await server.connect()
+        assert await client.ask(READ) == hexed("03 02 0000")
+        ahead_s = 100.0
+        await server.limit(Limits())
+        assert await client.ended()
+        assert caplog.text.count("sent nothing for 50 s") == 1
 
 
 @pytest.mark.parametrize("how", ["once", "drop by drop"])

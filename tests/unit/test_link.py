@@ -464,10 +464,14 @@ class FakeLine:
     """A line whose bytes are the test's."""
 
     def __init__(self, *, stays: bool = True, wire_s: float = 0.0) -> None:
+        self.has_ids = False
         self.stays = stays
         self.heard_s = 0.0
         self.forgot = 0
         self._wire_s = wire_s
+
+    def is_unsure(self, pdu: bytes) -> bool:
+        return False
 
     def wire_s(self, request: Request) -> float:
         return self._wire_s

@@ -113,6 +113,7 @@ def test_a_certificate_is_revoked_once_and_the_others_are_not(tmp_path: Path) ->
         ([""], "cannot be a role"),
         (["€"], "gives no file name"),
         (["a\nb"], "cannot be a role"),
+        (["operator", "none"], "cannot be a role"),
     ],
 )
 def test_roles_that_cannot_be_are_refused_before_anything_is_written(

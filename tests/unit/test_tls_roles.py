@@ -104,6 +104,7 @@ def test_a_utf8_string_is_a_role_and_is_written_the_same_way(value: bytes, role:
         (hexed("0C 02 C3 28"), "not UTF-8"),
         (hexed("0C 03 61 00 62"), "control characters"),
         (hexed("0C 03 61 0A 62"), "control characters"),
+        (hexed("0C 04 6E 6F 6E 65"), "how rules name clients without a role"),
     ],
 )
 def test_anything_else_is_none(value: bytes, why: str) -> None:
@@ -112,7 +113,7 @@ def test_anything_else_is_none(value: bytes, why: str) -> None:
     assert role_of(certificate(value)) is None
 
 
-@pytest.mark.parametrize("name", ["", "a\nb", "x" * 256])
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 256, "none"])
 def test_what_cannot_be_read_is_not_written(name: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         encode(name)

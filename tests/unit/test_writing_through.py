@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 
 from gateway.bank import Bank
-from gateway.errors import LinkBusy, LinkDown, LinkError, OutcomeUnknown, RequestTimeout
+from gateway.errors import LinkBusy, LinkDown, LinkError, NotRead, OutcomeUnknown, RequestTimeout
 from gateway.interfaces import Later, once
 from gateway.modbus.spec import Table
 from gateway.values import TYPES, Tag
@@ -277,6 +277,30 @@ def test_a_refusal_changes_nothing(plant: Plant, request_: str, code: int) -> No
     assert plant.ask(request) == f"{int(request[:2], 16) | 0x80:02x}{code:02x}"
     assert (plant.bank.get(H, 0, 42), plant.bank.get(C, 0, 29)) == before
     assert plant.device.take() == plant.pump.take() == []
+
+
+def test_a_write_that_was_done_is_no_refusal_though_what_was_to_be_read_has_no_value_then(plant: Plant) -> None:
+    """The client hears of its read, the audit of its write."""
+    plant.bringer.waits = True
+    later = plant.begin("17 0014 0001 0017 0001 02 0007")
+    plant.bank.block(plant.spans[2], 0x0B)
+    plant.bringer.run()
+    assert plant.device.holding[33] == 7
+    assert later.answer == hexed("97 0B")
+    assert isinstance(later.error, NotRead)
+    assert str(later.error) == "written, but the part to read: 0B gateway target device failed to respond"
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_when_the_part_to_read_was_read_or_nothing_was_written_that_is_all_there_is_to_tell(
+    plant: Plant, code: int
+) -> None:
+    plant.bringer.waits = True
+    plant.device.refuses = {6: code, 16: code} if code else {}
+    later = plant.begin("17 0014 0001 0017 0001 02 0007")
+    plant.bringer.run()
+    assert later.answer == (bytes((0x97, code)) if code else hexed("17 02 0000"))
+    assert later.error is None
 
 
 @pytest.mark.parametrize(
