@@ -333,6 +333,8 @@ class Clients:
         now_s = self.gate.freshness.clock()
         idle_s, half_s = self._idle_timeout_s, self._limits.half_request_s
         for client, place in list(self._connected.items()):
+            if place.transport.is_closing():  # told already; it has a deadline of its own
+                continue
             if idle_s and now_s - client.last_s > idle_s:
                 if client.waiting or (client.pace is not None and client.pace.holds(client)):
                     client.last_s = now_s  # its turn to speak begins with the answer

@@ -267,6 +267,7 @@ class Connection(asyncio.Protocol):
                 return
             self._busy = False
             self.data_received(b"")
+            self._half_s = self.last_s  # its rest was not read since
             if self._busy:
                 return
         if self._eof:

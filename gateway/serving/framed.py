@@ -96,7 +96,7 @@ class Framed(asyncio.Protocol):
 
     def half_since_s(self) -> float | None:
         """Since when the client has owed the rest of a request; None: it owes none."""
-        return self._half_since_s
+        return None if self._paused else self._half_since_s
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None:
@@ -233,6 +233,7 @@ class Framed(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
+        self._half_since_s = None  # its rest was not read since
         self._call_go_on()
 
     def eof_received(self) -> bool:

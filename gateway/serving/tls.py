@@ -40,6 +40,8 @@ RECORD_SIZE = 16 * 1024
 
 _HEAD_SIZE = 5
 """Of a record: type, version, length (RFC 8446 5.1)."""
+_REQUEST_SIZE = 260
+"""The longest frame of Modbus/TCP (TCP guide 4.1)."""
 _HANDSHAKE_RECORD = 0x16
 """The first byte of TLS (RFC 8446 5.1)."""
 
@@ -127,20 +129,27 @@ class TlsClients:
 
 
 class Records:
-    """Where one ends and the next begins, which the library does not tell."""
+    """Where one ends and the next begins, which the library does not tell.
 
-    __slots__ = ("_head", "_missing", "half_since_s")
+    A record may carry hundreds of requests, none of which can be read before all of it is there. Over a slow line that
+    takes its time: as long as a request's worth of it comes in the time of a request, it is not late.
+    """
+
+    __slots__ = ("_came", "_head", "_missing", "half_since_s")
 
     def __init__(self) -> None:
         self._head = b""
         """Of the last one, which is not whole."""
         self._missing = 0
         """Bytes of the last one that are still to come, when its head is whole."""
+        self._came = 0
+        """Bytes of it since `half_since_s`."""
         self.half_since_s: float | None = None
-        """When the last one began; None: it is whole."""
+        """Since when there is a part of the last one, or of a request's worth of it; None: it is whole."""
 
     def feed(self, data: bytes, now_s: float) -> None:
         """This has come."""
+        self._came += len(data)
         data, end = self._head + data, self._missing
         while end <= len(data):
             if end:  # another one is whole
@@ -149,7 +158,12 @@ class Records:
                 break
             end += _HEAD_SIZE + int.from_bytes(data[end + 3 : end + _HEAD_SIZE], "big")
         self._head, self._missing = data[end:], max(0, end - len(data))
-        if self.half_since_s is None and (self._head or self._missing):
+        if (self._head or self._missing) and (self.half_since_s is None or self._came >= _REQUEST_SIZE):
+            self.half_since_s, self._came = now_s, 0
+
+    def resume(self, now_s: float) -> None:
+        """Nothing was read until now."""
+        if self.half_since_s is not None:
             self.half_since_s = now_s
 
 
@@ -331,7 +345,7 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
         self._all.known(self)
-        self._raw.resume_reading()
+        self.resume_reading()
         self._read()  # requests may have come with its last message
 
     def _late(self) -> None:
@@ -440,8 +454,8 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
         self._raw.pause_reading()
 
     def resume_reading(self) -> None:
-        if self._records.half_since_s is not None and not self._raw.is_reading():
-            self._records.half_since_s = self._now_s()  # its rest was not read since
+        if not self._raw.is_reading():
+            self._records.resume(self._now_s())
         self._raw.resume_reading()
 
     def is_reading(self) -> bool:

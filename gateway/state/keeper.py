@@ -44,7 +44,9 @@ class Words(NamedTuple):
 class Kept(Protocol):
     """One thing and its file."""
 
-    file: SnapshotFile
+    @property
+    def file(self) -> SnapshotFile: ...
+
     saved: bytes | None
     """What the file has; None: not known, or to be written anew."""
 

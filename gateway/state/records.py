@@ -7,12 +7,19 @@ which V1.1b3 6.14 has for just this. That survives a restart, too.
 
 The payload is a line of text, `records 1000` or `records 1000 lost 0..99,120..999`, then the registers in wire order.
 A file is known by its name alone: one that another unit, or another number, takes over at a reload keeps its content.
+
+What clients may not write comes from a file beside it, NAME.import: registers in wire order, from record 0 on. It is
+taken when NAME is read, at the start or when a reload names it first, and removed by the first snapshot that has it, so
+that whatever happens in between it is taken again, and never once more over what was written since.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import re
+import stat
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -20,7 +27,7 @@ from gateway.errors import Refused
 from gateway.interfaces import Scheduler
 from gateway.modbus import spec
 from gateway.state.keeper import CLOSE_S, Keeper, Words
-from gateway.state.snapshots import SnapshotFile
+from gateway.state.snapshots import NO_LINKS, SnapshotFile, sync_directory
 from gateway.state.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -28,6 +35,8 @@ log = logging.getLogger(__name__)
 IMPORT = ".import"
 """Behind the name of a file: what it is to be filled with. A name of its own, so that a damaged snapshot can never be
 taken for somebody's registers."""
+_SOURCE = os.O_RDONLY | NO_LINKS | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""Opening a pipe must not wait for whoever fills it."""
 _WORDS = Words("records", "file")
 _HEAD = re.compile(rb"records (\d{1,5})(?: lost ([0-9.,]+))?\n")
 _RANGE = re.compile(rb"(\d{1,5})\.\.(\d{1,5})")
@@ -109,12 +118,78 @@ class RecordFile:
         self.reach(records)
 
 
+_Version = tuple[int, int, int, int]
+"""Another one when it is another file, or has other content."""
+
+
+class _Snapshots(SnapshotFile):
+    """Those of one file, and what somebody has put beside them to fill it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.source = path.with_name(path.name + IMPORT)
+        self._taken: _Version | None = None
+        """What was taken and is still there."""
+        self._has_it: bytes | None = None
+        """The snapshot that has it, when only its source is left to be removed."""
+
+    def take(self, most: int) -> bytes | None:
+        """What is there to fill the file with, at most so many bytes; None: nothing. OSError, ValueError: it is not
+        usable. The next `write` must be of a snapshot that has it."""
+        try:
+            file = os.open(self.source, _SOURCE)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise ValueError("it is a link") from None
+            raise
+        try:
+            about = os.fstat(file)
+            if not stat.S_ISREG(about.st_mode):
+                raise ValueError("it is no file")
+            if not 0 < about.st_size <= most or about.st_size % 2:
+                raise ValueError(f"it has {about.st_size} bytes, not two for each of at most {most // 2} records")
+            with open(file, "rb", closefd=False) as source:
+                data = source.read(most + 1)
+        finally:
+            os.close(file)
+        if len(data) != about.st_size:
+            raise ValueError("somebody is writing it")
+        self._taken = _version(about)
+        return data
+
+    def write(self, data: bytes) -> None:
+        """As SnapshotFile's; what was taken is removed then, OSError if it cannot be."""
+        if self._has_it != data:
+            super().write(data)
+        if self._taken is not None:
+            self._has_it = data
+            self._remove(self._taken)
+            self._taken = self._has_it = None
+
+    def _remove(self, taken: _Version) -> None:
+        try:
+            now = _version(os.lstat(self.source))
+        except FileNotFoundError:
+            return
+        if now != taken:
+            log.warning("%s has changed since it was taken: the next start takes it again", self.source)
+            return
+        self.source.unlink()
+        sync_directory(self.source.parent)  # else it may be there again after a power cut
+
+
+def _version(about: os.stat_result) -> _Version:
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
+
+
 class _Kept:
     """One file in memory and the one on the disk."""
 
     __slots__ = ("content", "file", "saved")
 
-    def __init__(self, file: SnapshotFile, content: RecordFile) -> None:
+    def __init__(self, file: _Snapshots, content: RecordFile) -> None:
         self.file = file
         self.content = content
         self.saved: bytes | None = None
@@ -146,40 +221,12 @@ class Records:
         self._used = used
         return dict(used)
 
-    def _import(self, kept: _Kept) -> None:
-        """Take what somebody has put beside the file to fill it, once: registers in wire order, from record 0 on."""
-        path = kept.file.path.with_name(kept.file.path.name + IMPORT)
-        try:
-            size = path.stat().st_size if path.is_file() else 0
-            if not size:
-                return
-            if size % 2 or size > kept.content.size:
-                log.error(
-                    "%s is not taken: it has %d bytes, not two for each of at most %d records",
-                    path,
-                    size,
-                    kept.content.size // 2,
-                )
-                return
-            kept.content.write(0, path.read_bytes())
-            kept.file.write(payload := kept.take())
-            kept.saved = payload
-            path.unlink()
-        except OSError as error:
-            log.error(
-                "%s is not taken, or not for good: %s: the next start tries it again", path, error.strerror or error
-            )
-        else:
-            log.info(
-                "records of file %s: %d were taken from %s, which is removed", kept.file.path.name, size // 2, path.name
-            )
-
     def restore(self) -> None:
         """Read what is there, and keep it from now on: the state directory is open. Damage is an error in the log."""
         self._is_kept = True
         for name in self._used:
             self._read(self._kept[name])
-            self._import(self._kept[name])
+            self._fill(self._kept[name])
 
     def _open(self, name: str, records: int) -> RecordFile:
         kept = self._kept.get(name)
@@ -187,11 +234,11 @@ class Records:
             return kept.content
         content = RecordFile(lambda: self._changed(name))
         content.reach(records)
-        kept = _Kept(SnapshotFile(self._keeper.directory / name), content)
+        kept = _Kept(_Snapshots(self._keeper.directory / name), content)
         self._kept[name] = self._keeper.kept[name] = kept
         if self._is_kept:
             self._read(kept)
-            self._import(kept)
+            self._fill(kept)
         return content
 
     def _read(self, kept: _Kept) -> None:
@@ -217,6 +264,21 @@ class Records:
             self._keeper.renew(name)  # one whole file is left: let there be two again, with the next round
         else:
             kept.saved = payload
+
+    def _fill(self, kept: _Kept) -> None:
+        """Take what somebody has put beside the file."""
+        source = kept.file.source
+        try:
+            data = kept.file.take(kept.content.size)
+        except (OSError, ValueError) as error:
+            reason = error.strerror or error if isinstance(error, OSError) else error
+            log.error("%s is not taken: %s", source, reason)
+            return
+        if data is None:
+            return
+        kept.saved = None  # though it be the same: with the snapshot goes what was taken
+        kept.content.write(0, data)
+        log.info("records of file %s: %d are taken from %s", kept.file.path.name, len(data) // 2, source.name)
 
     @property
     def are_lost(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import socket
 import sys
 import threading
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Start
-from tests.support.process import Running
+from tests.support.process import Running, running
 from tests.support.until import wait_until
 from tests.support.wire import Adu, Closed, Wire, adu, hexed
 
@@ -451,11 +452,12 @@ def test_an_idle_client_is_closed_and_a_busy_one_is_not(start: Start) -> None:
 
 
 @linux_only
-def test_an_idle_client_that_does_not_read_is_closed_too(start: Start) -> None:
-    gateway = start(plant("idle_timeout: 300ms"))
-    with Wire(gateway.port, receive_buffer=4096) as deaf:
+def test_an_idle_client_that_does_not_read_is_closed_too(tmp_path: Path) -> None:
+    with running(plant(), tmp_path) as gateway, Wire(gateway.port, receive_buffer=4096) as deaf:
         port = deaf.local_port
-        fill(gateway, deaf)
+        fill(gateway, deaf)  # takes its time: nobody is idle before it is done
+        (tmp_path / "plant.yaml").write_text(plant("idle_timeout: 300ms"), encoding="utf-8")
+        gateway.process.send_signal(signal.SIGHUP)
 
         gateway.wait_for_log(f"127.0.0.1:{port} disconnected")
         assert gateway.count(f"127.0.0.1:{port} sent nothing") <= 1, "told once"

@@ -204,7 +204,7 @@ devices:
         ("tcp://127.0.0.1 holding:0 --ca x", "--cert, --key and --ca are for tls:// urls"),
         ("listen+tcp://0.0.0.0:9000 holding:0", "the device dials in to the gateway"),
         ("rtu:///dev/ttyUSB0?baudrate=9601 holding:0", "`baudrate=9601`: there is 300, 600"),
-        ("rtu://ttyUSB0 holding:0", "write `rtu:///ttyUSB0`"),
+        ("rtu://ttyUSB0 holding:0", "write `rtu:///dev/ttyUSB0`"),
         ("press holding:0 --config none.yaml", "there is no such file"),
     ],
 )
