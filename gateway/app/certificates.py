@@ -5,6 +5,8 @@ What a reload does not change is the same object afterwards: a set that works st
 
 from __future__ import annotations
 
+from weakref import WeakValueDictionary
+
 from gateway.config.model import Config, Listener, Tls
 from gateway.southbound.tls import Trust
 from gateway.tls.certificates import Certificates, Files, Side
@@ -14,7 +16,8 @@ class Known:
     """All sets in use."""
 
     def __init__(self) -> None:
-        self._sets: dict[tuple[object, ...], Certificates] = {}
+        self._sets: WeakValueDictionary[tuple[object, ...], Certificates] = WeakValueDictionary()
+        """A set goes with the last listener, link and connection that use it."""
 
     def of_listener(self, config: Config, listener: Listener) -> Certificates | None:
         """Of a `tls://` listener; None of others. TlsError: its files do not work."""
@@ -40,6 +43,7 @@ class Known:
         )
         check_name = side == "client" and tls.fingerprint is None
         key = (files, side, tls.min_version, check_name)
-        if key not in self._sets:
-            self._sets[key] = Certificates(files, side, min_version=tls.min_version, check_name=check_name)
-        return self._sets[key]
+        found = self._sets.get(key)
+        if found is None:
+            found = self._sets[key] = Certificates(files, side, min_version=tls.min_version, check_name=check_name)
+        return found

@@ -24,6 +24,7 @@ from gateway.serving.clients import Clients
 from gateway.serving.connection import Connection
 from gateway.serving.doors import Door
 from gateway.tls.certificates import Certificates
+from gateway.tls.chains import EXPIRED, chain_of
 from gateway.tls.peers import Peer, peer_of
 
 HANDSHAKE_S = 10.0
@@ -214,6 +215,8 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
         """The client's address."""
         self.peer: Peer | None = None
         """Who has shown a certificate; None: nobody yet."""
+        self._chain: list[Any] = []
+        """From it to one of our CAs; empty where the library keeps none (a session that was resumed)."""
         self._all = all_
         self._connection = TlsConnection(all_.clients, door)
         self._raw: asyncio.Transport
@@ -335,6 +338,8 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
             except TlsError as error:
                 self.fail(str(error))
                 return
+            with contextlib.suppress(TlsError):  # what only the library can read is judged by its own certificate
+                self._chain = chain_of(tls)
             if why := self.why_not_valid():  # a session that is resumed is not verified again
                 self.fail(why)
                 return
@@ -360,6 +365,9 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
             return f"its certificate is revoked ({peer})"
         if certificates.is_over(peer):
             return f"its certificate has expired ({peer})"
+        if self._chain and (code := certificates.judge(self._chain)):
+            what = "one that it leads to has expired" if code == EXPIRED else "it leads to no CA of ours any more"
+            return f"its certificate is not trusted: {what} ({peer})"
         return ""
 
     def fail(self, why: str) -> None:
@@ -515,7 +523,8 @@ def why_failed(error: ssl.SSLError) -> str:
     reason = error.reason or ""
     if "ALERT" in reason:
         said = reason.partition("ALERT_")[2].lower().replace("_", " ")
-        return f"it ended it, saying `{said}`; does it trust the CA of our certificate?"
+        asked = "; does it trust the CA of our certificate?" if "certificate" in said or said == "unknown ca" else ""
+        return f"it ended it, saying `{said}`{asked}"
     return _REASONS.get(reason, _reason(error))
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -415,6 +416,23 @@ def test_an_open_connection_whose_certificate_is_revoked_or_expires_is_closed(
         later_s = 10 * 365 * 86400.0
         viewer.expect_close()
         wait_for_line(caplog, r"disconnected: its certificate has expired \(CN=viewer")
+
+
+def test_a_client_of_a_ca_that_is_ours_no_more_is_closed(
+    opened: Open, own: Authority, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(serving, "LOOK_S", 0.02)
+    server = opened(own)
+    with SecureWire(server.port, client_context(own, "operator")) as operator:
+        assert operator.ask(READ)[:1] == b"\x03"
+        other = Authority(tmp_path / "other")
+        other.make([HOST], ["operator"])
+        for path in other.folder.iterdir():
+            shutil.copy2(path, own.folder / path.name)
+        operator.expect_close()
+        wait_for_line(caplog, r"not trusted: it leads to no CA of ours any more \(CN=operator")
+        with SecureWire(server.port, client_context(other, "operator")) as welcome:
+            assert welcome.ask(READ)[:1] == b"\x03"
 
 
 # -- what is no handshake -------------------------------------------------------------------------------------------
