@@ -300,8 +300,8 @@ class Gateway:
             "generation": self.generation,
             "config": str(self.path.resolve()),
             "clients": ours.clients,
-            "requests": ours.requests,
-            "exceptions": ours.exceptions,
+            "requests": self._requests,
+            "exceptions": self._exceptions,
             "listen": [str(url) for url in self._listen or self.config.server.listen],
             "reload": f"last reload refused: {self._refusal}" if self._refusal else "",
         }
@@ -316,11 +316,22 @@ class Gateway:
             "routes": plant.route_rows(),
         }
 
+    @property
+    def _requests(self) -> int:
+        """For us, by whatever way; a serial line counts its own (function 08 is about that line)."""
+        return self.counters.requests + sum(line.requests for line in self.server.by_line.values())
+
+    @property
+    def _exceptions(self) -> int:
+        return self.counters.exceptions + sum(line.exceptions for line in self.server.by_line.values())
+
     def summary(self) -> str:
         """What was done since the start, in one line."""
         ours = self.counters
         return (
-            f"{ours.requests} requests of {ours.connections} clients answered, {ours.exceptions} with an exception; "
+            f"{self._requests} requests of {ours.connections} clients"
+            f"{f' and {len(self.server.by_line)} serial lines' if self.server.by_line else ''} answered, "
+            f"{self._exceptions} with an exception; "
             f"{ours.refused_connections} clients refused, {ours.broken} closed for a broken stream; "
             f"{self.plant.totals()}"
         )

@@ -24,6 +24,10 @@ from gateway.serving.pace import Pace
 MAX_FRAMES_PER_TURN = 512
 """Requests of one client answered before others get their turn: about a millisecond, at most 130 KB of answers."""
 
+MAX_SIZE_PER_TURN = 16 * 1024
+"""Bytes of these requests, likewise: the longest writes take ten times as long as reads, their audit included, and a
+read of the socket has a thousand of them."""
+
 MAX_WAITING = 256
 """Requests of one client without an answer. More are left in its socket until there are fewer; nothing is lost."""
 
@@ -155,7 +159,7 @@ class Connection(asyncio.Protocol):
         pace = self.pace
         most = MAX_FRAMES_PER_TURN if pace is None else min(MAX_FRAMES_PER_TURN, pace.share(self))
         answers: list[bytes] = []
-        start, end, requests, broken, full = 0, len(data), 0, "", False
+        start, end, requests, broken, full = 0, min(len(data), MAX_SIZE_PER_TURN), 0, "", False
         while requests < most:
             plan = plans.get(data[start + 2 : start + 12])
             if plan is not None:
@@ -221,7 +225,7 @@ class Connection(asyncio.Protocol):
             return
         if answers:
             transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
-        if start < end:
+        if start < len(data):
             if requests or not self._rest:
                 self._half_s = self.last_s
             self._rest = data[start:]
@@ -232,14 +236,14 @@ class Connection(asyncio.Protocol):
             self._rest = b""
             clients.say("client %s: %s; closing the connection", self.peer, broken)
             self._stop_reading(transport)
-        elif full or requests >= most:
+        elif full or requests >= most or end < len(data):
             self._busy = True
             if transport.is_reading():
                 transport.pause_reading()
                 counters.held += full
             if full or self._paused:
                 return  # who ends that goes on
-            if pace is not None and most < MAX_FRAMES_PER_TURN:
+            if pace is not None and requests >= most < MAX_FRAMES_PER_TURN:
                 pace.wait(self, self._go_on)
             else:  # let the other clients have their turn before the rest of this one's
                 self._call_go_on()

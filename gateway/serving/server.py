@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from gateway.config.model import Limits
 from gateway.errors import TlsError
+from gateway.front.counters import LineCounters
 from gateway.front.gate import Gate
 from gateway.serving.clients import Clients
 from gateway.serving.connection import Connection
@@ -34,6 +35,8 @@ class Server:
     ) -> None:
         """`register()`: what serial lines tell as the diagnostic register of function 08."""
         self.gate = gate
+        self.by_line: dict[str, LineCounters] = {}
+        """What each serial line has counted, by its url, also when it is closed."""
         self._register = register
         self._clients = Clients(
             gate,
@@ -59,7 +62,9 @@ class Server:
         return await UdpListener.open(self._clients, door)
 
     async def _open_serial(self, door: Door, _backlog: int) -> SerialDoor:
-        return SerialDoor(self.gate, door, self._register)
+        serial = SerialDoor(self.gate, door, self._register)
+        self.by_line[str(door.url)] = serial.line.counters
+        return serial
 
     async def listen(
         self, doors: Iterable[Door], backlog: int | None = None, then: Callable[[], None] | None = None
