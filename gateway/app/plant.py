@@ -39,6 +39,7 @@ from gateway.polling.wheel import Wheel
 from gateway.simulate.server import SimServer
 from gateway.southbound.dialin import DialIn
 from gateway.southbound.diallers import make_dialler
+from gateway.southbound.doubts import Doubts
 from gateway.southbound.link import Link
 from gateway.southbound.seams import Dial
 from gateway.southbound.tcp import tcp_dialler
@@ -92,6 +93,8 @@ class Plant:
         self.dial_in = DialIn()
         self._uptime_and_generation = own_status
         self._rates = Rates(scheduler)
+        self._doubts: dict[str, Doubts] = {}
+        """What was not answered, by line: it stays where a link is replaced by another on the same line."""
         self._users: dict[str, list[Device]] = {}
         """The devices behind each link."""
         self._writers: dict[tuple[str, int], Writer] = {}
@@ -130,6 +133,8 @@ class Plant:
         self._change_banks(before, found)
         for key, plan in ((key, blueprint.links[key]) for key in found.links_new):
             self._add_link(key, plan, started.get(key))
+        lines = {_line_of(plan) for plan in blueprint.links.values()}
+        self._doubts = {line: doubts for line, doubts in self._doubts.items() if line in lines}
         for key, link in self.links.items():
             settings = blueprint.settings[key]
             if link.settings != settings:
@@ -248,7 +253,8 @@ class Plant:
                 )
                 for url in plan.urls
             ]
-        self.links[key] = Link(key, dials, settings, self._scheduler, prefer_first=plan.prefer_first)
+        doubts = self._doubts.setdefault(_line_of(plan), Doubts())
+        self.links[key] = Link(key, dials, settings, self._scheduler, prefer_first=plan.prefer_first, doubts=doubts)
         self._users[key] = []
         if self._group is not None:
             self._run_link(key)
@@ -579,3 +585,9 @@ def _tell_device(device: Device, pdu: bytes, answer: bytes | None, hold_s: float
 
 def _keep(retained: Retained, unit_id: int, table: Table, first: int, count: int) -> None:
     retained.changed(unit_id)
+
+
+def _line_of(plan: LinkPlan) -> str:
+    """The wire that a link uses first, whatever its settings are."""
+    url = plan.urls[0]
+    return url.path or f"{url.host}:{url.port} {url.id.hex()}"

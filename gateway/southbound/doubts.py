@@ -5,15 +5,18 @@ one after the other: taken for answers to what is asked now, they would give eac
 confirm writes that were not executed, for as long as the line works. No pause is long enough to exclude that.
 
 So what a unit has not answered is remembered, and the rule is: an answer is believed if no answer to what the unit
-still owes could look like it (`fault`); as a line answers in order, that one settles all. Any other is dropped. The
-unit is then left alone until it was silent for as long as its answer may have taken, which is as old as what it owes:
-by then everything that it was asked is answered, or lost. Its neighbours on the line are asked meanwhile, for answers
-name their unit. Mostly that wait is short, for a part of a read is asked for whose answer is like none that is owed
-(`question`). A unit that is slower than `LONGEST` time-outs has long been demoted (`silence`).
+still owes could look like it (`fault`); as a line answers in order, that one settles all. Any other is dropped. Then
+the unit is asked a question whose answer looks like nothing that it owes: for fewer registers, or with a function that
+it does not owe, where a refusal settles all as well.
+
+A device that takes no such question is left alone until it was silent for longer than one is asked that does not
+answer (`LONGEST` time-outs; then it is demoted, `silence`). That settles all only if the unit was not asked anything
+meanwhile: the silence of a device that hangs says nothing. Its neighbours on the line are asked all the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from gateway.interfaces import Request
@@ -24,26 +27,39 @@ from gateway.southbound.silence import STRIKES
 MAX_OWED: Final = 16
 """Different requests of one unit. With more, every answer may be another's."""
 LONGEST: Final = 1.5 * STRIKES
-"""In time-outs, with what a line is listened to after each: so long a unit is asked that does not answer."""
-MAX_ASIDE_S: Final = 15.0
+"""In time-outs, with what a line is listened to after each."""
+MAX_WINDOWS: Final = 3
 """A unit from which something always comes is not waited for longer; what it answers is no better then."""
+MAX_QUESTIONS: Final = 3
+"""That are no help; many a device does not answer what it does not know."""
+_QUESTIONS: Final = (
+    *(read_request(table, 0, 1) for table in (spec.Table.HOLDING, spec.Table.INPUT, spec.Table.COILS)),
+    read_request(spec.Table.DISCRETE, 0, 1),
+    bytes((spec.DIAGNOSTICS, 0, 0, 0x55, 0xAA)),
+)
+"""Harmless, and each of another function."""
 
 
 class Doubt:
     """Of one unit."""
 
-    __slots__ = ("aside_s", "heard_s", "is_any", "owed", "window_s")
+    __slots__ = ("aside_s", "heard_s", "is_any", "owed", "proves", "questions", "window_s")
 
     def __init__(self) -> None:
-        self.owed: dict[bytes, float] = {}
-        """Request PDUs and when each was sent first, on the clock of `Request.sent_s`."""
-        self.aside_s: float | None = None
-        """Since when the unit is left alone; None: it was not yet."""
-        self.heard_s = 0.0
-        """When something last came, or did not come, that may be its. On the scheduler's clock, as `aside_s`."""
+        self.owed: set[bytes] = set()
+        """Request PDUs."""
         self.window_s = 0.0
+        """How long it may take for an answer."""
         self.is_any = False
         """The device answers as any unit."""
+        self.aside_s = 0.0
+        """Since when the unit is left alone, on the scheduler's clock."""
+        self.heard_s = 0.0
+        """When something last came, or did not come, that may be its."""
+        self.questions = 0
+        """Asked so far."""
+        self.proves = False
+        """Its silence since then settles all."""
 
 
 class Doubts:
@@ -55,54 +71,48 @@ class Doubts:
         self.units: dict[int, Doubt] = {}
 
     def owe(self, request: Request, now_s: float) -> None:
-        """It was sent, and is not waited for any more. A silence that was to settle all begins anew."""
+        """It was sent, and is not waited for any more. Nobody owes an answer to what all units were told."""
+        if not request.unit_id:
+            return
         doubt = self.units.setdefault(request.unit_id, Doubt())
-        doubt.heard_s = now_s
         if len(doubt.owed) <= MAX_OWED:
-            doubt.owed.setdefault(request.pdu, request.sent_s)
+            doubt.owed.add(request.pdu)
+        doubt.window_s = max(doubt.window_s, LONGEST * request.timeout_s)
+        doubt.is_any |= _is_any(request)
+        doubt.heard_s = now_s
+        doubt.proves = False
 
-    def fits_another(self, request: Request, answer: bytes) -> bool:
-        """Whether what came as the answer to `request` may be one that its unit owes."""
+    def fits_another(self, request: Request, unit_id: int, answer: bytes) -> bool:
+        """Whether what this unit sent as the answer to `request` may be one that is owed."""
         return any(
             len(doubt.owed) > MAX_OWED or any(fault(pdu, answer) is None for pdu in doubt.owed)
-            for doubt in self._of(request)
+            for doubt in self._about(request.unit_id, unit_id)
         )
 
-    def settle(self, request: Request) -> None:
-        """It was answered, beyond doubt: everything before it is over."""
-        if _is_any(request):
-            self.units.clear()
-        else:
-            self.units.pop(request.unit_id, None)
+    def settle(self, unit_id: int) -> None:
+        """It answered, beyond doubt: everything before that is over."""
+        self.units.pop(unit_id, None)
 
-    def set_aside(self, request: Request, clock_s: float, now_s: float) -> bool:
-        """Its answer was dropped: leave the unit alone, and see how long. False: it was, and that did not help.
-
-        `clock_s`: as `Request.sent_s`; `now_s`: on the scheduler's clock.
-        """
-        doubt = self.units.setdefault(request.unit_id, Doubt())
-        is_first = doubt.aside_s is None
-        first_s = min((sent_s for each in self._of(request) for sent_s in each.owed.values()), default=request.sent_s)
+    def set_aside(self, request: Request, now_s: float) -> None:
+        """Its answer was dropped: its own is still to come. The unit is left alone from now on."""
         self.owe(request, now_s)
-        doubt.is_any = _is_any(request)
+        doubt = self.units[request.unit_id]
         doubt.aside_s = now_s
-        doubt.window_s = min(clock_s - first_s, LONGEST * request.timeout_s)
-        return is_first
+        doubt.proves = True
 
-    def question(self, request: Request, last_read: Request | None) -> bytes:
-        """After `set_aside`: a read that the unit takes, with data like none that it owes; empty: none is known."""
-        asked = request.pdu
-        if request.size == 0 and last_read is not None and last_read.unit_id == request.unit_id:
-            asked = last_read.pdu
-        if len(asked) != 5 or asked[0] not in spec.TABLE_BY_READ_FUNCTION:
+    def question(self, request: Request) -> bytes:
+        """After `set_aside`: what is answered like nothing that is owed; empty: there is nothing, or it is no help."""
+        doubt = self.units[request.unit_id]
+        doubt.questions += 1
+        if doubt.questions > MAX_QUESTIONS:
             return b""
-        heads = [expected(pdu) for doubt in self._of(request) for pdu in doubt.owed]
-        table, first, count = spec.TABLE_BY_READ_FUNCTION[asked[0]], asked[1] << 8 | asked[2], asked[3] << 8 | asked[4]
-        for fewer in range(count, 0, -1):
-            question = read_request(table, first, fewer)
-            if expected(question) not in heads:
-                return question
-        return b""
+        all_ = self.units if _is_any(request) else (request.unit_id,)
+        owed = {pdu for each in self._about(*all_) for pdu in each.owed}
+        heads, functions = {expected(pdu) for pdu in owed}, {pdu[0] for pdu in owed}
+        part = next((part for part in _parts(request.pdu) if expected(part) not in heads), b"")
+        if part and doubt.questions == 1:
+            return part
+        return next((question for question in _QUESTIONS if question[0] not in functions), b"")
 
     def heard(self, now_s: float) -> None:
         """Something came that nobody asked for."""
@@ -110,28 +120,30 @@ class Doubts:
             doubt.heard_s = now_s
 
     def rest_s(self, unit_id: int, now_s: float) -> float:
-        """How long a unit is still to be left alone. 0: it may be asked again, and has settled all if it was silent."""
+        """How long a unit is still to be left alone. 0: it may be asked again."""
         doubt = self.units.get(unit_id)
-        if doubt is None or doubt.aside_s is None:
+        if doubt is None:
             return 0.0
         rest_s = doubt.heard_s + doubt.window_s - now_s
-        if rest_s <= 0:
-            if doubt.is_any:
-                self.units.clear()
-            else:
-                del self.units[unit_id]
-        elif now_s - doubt.aside_s >= MAX_ASIDE_S:
-            return 0.0
-        return max(rest_s, 0.0)
+        if rest_s > 0:
+            return rest_s if now_s - doubt.aside_s < MAX_WINDOWS * doubt.window_s else 0.0
+        if doubt.proves:
+            del self.units[unit_id]
+        return 0.0
 
-    def _of(self, request: Request) -> list[Doubt]:
-        """What may be taken for its answer."""
-        if _is_any(request):
-            return list(self.units.values())
-        doubt = self.units.get(request.unit_id)
-        return [] if doubt is None else [doubt]
+    def _about(self, *unit_ids: int) -> Iterator[Doubt]:
+        """The doubts of these units, and of those that may answer in their name."""
+        return (doubt for unit_id, doubt in self.units.items() if unit_id in unit_ids or doubt.is_any)
 
 
 def _is_any(request: Request) -> bool:
     """Whatever comes is taken for its answer, whichever unit it names."""
     return "any_unit" in request.quirks
+
+
+def _parts(read: bytes) -> Iterator[bytes]:
+    """Reads of fewer registers or bits than this one, which the unit takes; none of what is no read."""
+    if expected(read)[1]:
+        table, first = spec.TABLE_BY_READ_FUNCTION[read[0]], read[1] << 8 | read[2]
+        for count in range((read[3] << 8 | read[4]) - 1, 0, -1):
+            yield read_request(table, first, count)

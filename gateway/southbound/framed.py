@@ -38,6 +38,9 @@ NOBODY = -1
 """In the place of a transaction id: nothing that is out has it."""
 TURNAROUND_S = 0.1
 """The least of what the serial line guide advises after a broadcast (2.4.1: 100..200 ms)."""
+MAX_SILENCES = 3
+"""On which nothing came: then no echo will. One will do at a port of ours; elsewhere it may be the network that stood
+still, and each of these was on a connection of its own."""
 BURST_S = 0.05
 """Bytes that nobody asked for count once, as one late answer, unless they are so far apart."""
 SILENCE_S = 0.05
@@ -64,11 +67,13 @@ class Receiver(Protocol):
 class Echo:
     """Whether the adapter of one way hears what it sends."""
 
-    __slots__ = ("is_heard",)
+    __slots__ = ("is_heard", "silences")
 
     def __init__(self) -> None:
         self.is_heard: bool | None = None
         """None: not known yet."""
+        self.silences = 0
+        """Requests in a row that would have told, and on which nothing came at all."""
 
 
 class Framing(NamedTuple):
@@ -200,8 +205,10 @@ class FramedCarrier(asyncio.Protocol):
 
     def forget(self) -> None:
         self._stop_timer()
-        if self._tid != NOBODY and self._tells_echo and self._echo.is_heard is None and not self.unfinished:
-            self._echo.is_heard = self._is_echoed  # all that came, if anything did, was the echo
+        if self._tid != NOBODY and self._tells_echo and not self._is_echoed and not self.unfinished:
+            self._echo.silences += 1
+            if self._echo.is_heard is None and self._echo.silences >= (1 if self._pace.char_s else MAX_SILENCES):
+                self._echo.is_heard = False
         self._tid = NOBODY
         self._echo_at = None
         self._receiver.clear()
@@ -264,6 +271,8 @@ class FramedCarrier(asyncio.Protocol):
             transport.max_size = READ_SIZE
 
     def data_received(self, data: bytes) -> None:
+        if self._tells_echo:
+            self._echo.silences = 0
         now_s = time.monotonic()
         quiet_s, self._used_s = now_s - self._used_s, now_s
         self.heard_s = asyncio.get_running_loop().time()
@@ -287,12 +296,16 @@ class FramedCarrier(asyncio.Protocol):
                     self._look_for_echo(len(self._framing.pack(unit_id, pdu)))
                 self._tid = NOBODY
                 self._receiver.clear()
+                self._answered()
             self.owner.received([(tid, unit_id, pdu)])
         self._tell_noise()
         if self._tid == tid and self._receiver.is_open:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = asyncio.get_running_loop().call_later(SILENCE_S, self._after_silence)
+
+    def _answered(self) -> None:
+        """The unit that was asked has sent something whole."""
 
     def _after_silence(self) -> None:
         """Nothing followed what may be a whole answer of a length that nobody knows."""

@@ -63,6 +63,7 @@ MAX_BABBLE_S = 2.0
 UNWRITTEN = read_request(spec.Table.HOLDING, 0, 1)
 """Asked before the first write of a line of which it is not known whether its adapter hears what it sends. Any answer
 tells, a refusal too."""
+SET_ASIDE = "unit {} is left alone until it is certain which of its answers belongs to which request"
 GIVEN_UP = "the gateway has given up the connection"
 """It stops, or its configuration has another."""
 MAX_TRACEBACKS = 10
@@ -80,10 +81,10 @@ class Link:
         "_doubt_timers",
         "_doubts",
         "_drains",
+        "_found_out",
         "_has_silent",
         "_has_waiting",
         "_held",
-        "_in_doubt",
         "_in_flight",
         "_is_ready",
         "_line",
@@ -91,6 +92,7 @@ class Link:
         "_listen_until_s",
         "_pending",
         "_probe_timer",
+        "_questions",
         "_quiet_timer",
         "_quiet_until_s",
         "_scheduler",
@@ -127,12 +129,14 @@ class Link:
         scheduler: Scheduler,
         *,
         prefer_first: bool = True,
+        doubts: Doubts | None = None,
         clock: Callable[[], float] = clock.now,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`dial(owner)` opens a carrier that calls `received`, `broken`, `lost` of its owner; OSError when it cannot.
 
-        `scheduler` times what the link does next, `clock` judges how old an answer is (it runs on during suspend).
+        `doubts`: what was not answered on the same line before this link. `scheduler` times what is done next,
+        `clock` judges how old an answer is (it runs on during suspend).
         """
         self.name = name
         self.settings = settings
@@ -174,7 +178,11 @@ class Link:
         self._decayed_at = 0
         """The number of answers when a slow one of long ago was last forgotten a little."""
         self._silences = Silences()
-        self._doubts = Doubts()
+        self._doubts = Doubts() if doubts is None else doubts
+        self._found_out: set[Request] = set()
+        """What goes out when its turn comes, whatever was found out about an echo."""
+        self._questions: set[int] = set()
+        """Units that are asked something that settles whose answers come."""
         self._doubt_timers: dict[int, Timer] = {}
         """When a unit that was set aside is asked again."""
         # What the way of nearly every request and answer looks at lies in the link itself: with a thousand links each
@@ -185,8 +193,6 @@ class Link:
         """Something may be in the queues."""
         self._has_silent = False
         """Some unit has not answered of late."""
-        self._in_doubt = False
-        """Some unit owes answers that could be taken for others."""
         self._watchers: dict[int, list[Watcher]] = {}
         self._held = False
         """Nothing is sent: a change of the connection is on its way."""
@@ -238,16 +244,17 @@ class Link:
             return
         request.out = True
         request.sent_s = self._clock()  # until it is sent: since when it waits
-        if self._line is not None and request.unit_id and self._line.is_unsure(request.pdu):
-            self._ask_first(request, UNWRITTEN, lambda answer, error: self._put(request, error))
-            self._pump()
-        else:
-            self._put(request, None)
+        self._put(request, None)
 
     def _put(self, request: Request, error: LinkError | None) -> None:
         """In its turn; `error`: of what was asked before it."""
+        unit_id = request.unit_id
         if isinstance(error, LinkDown):
             self._finish(request, None, error)
+        elif error is not None and self._silences.is_demoted(unit_id) and not self._silences.is_probe(request):
+            self._finish(request, None, UnitSilent(f"unit {unit_id} does not answer"))
+        elif request.priority != Priority.POLL and unit_id not in self._questions and self._waiting.is_aside(unit_id):
+            self._finish(request, None, UnitSilent(SET_ASIDE.format(unit_id)))
         elif not self._waiting.put(request):
             self._finish(request, None, LinkBusy(f"{self._waiting.size} requests are waiting"))
         else:
@@ -297,6 +304,8 @@ class Link:
             request = waiting.pop()
             if (request.priority != Priority.POLL or not request.wanted) and not self._still_wanted(request, clock_s):
                 continue
+            if self._line is not None and self._is_to_find_out(request):
+                continue
             tid = self._tid + 1 if self._tid < 0xFFFF else 1
             while tid in pending:
                 tid = tid + 1 if tid < 0xFFFF else 1
@@ -324,6 +333,23 @@ class Link:
         if self._delay_s and waiting.size:
             self._pump()
 
+    def _is_to_find_out(self, request: Request) -> bool:
+        """Whether something is asked first, because an echo could be taken for the answer. It comes after that."""
+        assert self._line is not None
+        if request in self._found_out:
+            self._found_out.discard(request)
+            return False
+        if not request.unit_id or not self._line.is_unsure(request.pdu):
+            return False
+
+        def found_out(answer: bytes | None, error: LinkError | None) -> None:
+            if not isinstance(error, LinkDown):
+                self._found_out.add(request)
+            self._put(request, error)
+
+        self._ask_first(request, UNWRITTEN, found_out)
+        return True
+
     def _wait_s(self, request: Request) -> float:
         """How long a request that goes out now may wait for its answer, while some unit is silent."""
         if request.priority == Priority.WRITE:
@@ -331,9 +357,12 @@ class Link:
         if self._silences.is_demoted(request.unit_id) and self._decayed_at != self.answers:
             self._decayed_at = self.answers
             self.slowest_s *= 0.9  # forgets a slow answer of long ago
+        return self._silences.wait_s(request, self.slowest_s, is_alone=self._is_alone(request))
+
+    def _is_alone(self, request: Request) -> bool:
+        """Nobody uses the link for another unit."""
         others = {each.unit_id for each in (*self._pending.values(), *self._waiting)}
-        is_alone = others.union(self._watchers) <= {request.unit_id}
-        return self._silences.wait_s(request, self.slowest_s, is_alone=is_alone)
+        return others.union(self._watchers) <= {request.unit_id}
 
     def _still_wanted(self, request: Request, now_s: float) -> bool:
         """Somebody waits for this request, and did not wait too long; else it ends here, unsent."""
@@ -378,7 +407,7 @@ class Link:
                 self.counters.late += 1
                 self._give_up(request)
                 continue
-            if self._in_doubt and self._is_doubtful(request, pdu):
+            if self._line is not None and self._is_doubtful(request, unit_id, pdu):
                 continue
             del pending[request.tid]
             is_data = len(pdu) == request.size and pdu.startswith(request.head)
@@ -430,6 +459,7 @@ class Link:
 
     def _finish(self, request: Request, answer: bytes | None, error: LinkError | None) -> None:
         request.out = False
+        self._found_out.discard(request)
         if self._silences.units:
             self._silences.probe_over(request, self._scheduler.time(), 0.0)
         try:
@@ -510,7 +540,7 @@ class Link:
             why += f", only {came} bytes that are no answer to it" if came else ""
             self._line.forget()
             if not self._line.has_ids:
-                self._owe(request)
+                self._doubts.owe(request, self._scheduler.time())
             self._listen_s = min(MAX_LISTEN_S, max(MIN_LISTEN_S, LISTEN_PART * request.timeout_s))
         else:
             why += f", only {came} bytes of a frame that its header says is longer" if came else ""
@@ -527,43 +557,48 @@ class Link:
 
     # -- answers that may be another's ---------------------------------------------------------------------------
 
-    def _owe(self, request: Request) -> None:
-        """It is not waited for any more; its answer may still come."""
-        self._doubts.owe(request, self._scheduler.time())
-        self._in_doubt = True
-
-    def _is_doubtful(self, request: Request, pdu: bytes) -> bool:
-        """Whether this may be the answer to something that the unit was asked before. It is dropped then, and the unit
-        set aside until that is settled: a read goes out anew, the fate of a write is unknown."""
-        if self._line is None or self._line.has_ids:
+    def _is_doubtful(self, request: Request, unit_id: int, pdu: bytes) -> bool:
+        """Whether this may be the answer to something that was asked before. It is dropped then, and the unit set aside
+        until that is settled: a read goes out anew, the fate of a write is unknown."""
+        line, doubts, asked = self._line, self._doubts, request.unit_id
+        assert line is not None
+        if line.has_ids or not asked:
             return False
-        doubts = self._doubts
-        if not doubts.fits_another(request, pdu):
+        if not doubts.fits_another(request, unit_id, pdu):
             if fault(request.pdu, pdu) is None:
-                doubts.settle(request)
-                self._in_doubt = bool(doubts.units)
+                doubts.settle(asked)
+                self._waiting.known.add(asked)
             return False
         self.counters.late += 1
-        unit_id, now_s = request.unit_id, self._scheduler.time()
-        is_question = self._waiting.is_aside(unit_id)
-        is_first = doubts.set_aside(request, self._clock(), now_s)
-        self._waiting.set_aside(unit_id)
-        self._wait_on(unit_id)
-        if not is_first and not is_question:
-            self._give_up(request)
-            return True
+        if self._has_silent:
+            self._restore(asked)  # it is there
+        is_question = asked in self._questions
+        now_s = self._scheduler.time()
+        doubts.set_aside(request, now_s)
+        self._waiting.set_aside(asked)
+        self._wait_on(asked)
         del self._pending[request.tid]
-        self._line.forget()
+        line.forget()
         self._listen_s = MIN_LISTEN_S
         self._listen(now_s)
-        if is_first and (question := doubts.question(request, self.last_read)):
-            self._ask_first(request, question, lambda answer, error: self._wait_on(unit_id))
         request.attempts -= 1
         if is_question or is_write(request.pdu) or not self._waiting.put(request):
             request.attempts += 1
             why = "what came may be the answer to what the unit did not answer in time before"
             self._finish(request, None, RequestTimeout(why))
+        if question := doubts.question(request):
+            self._questions.add(asked)
+            self._ask_first(request, question, functools.partial(self._questioned, asked))
         return True
+
+    def _questioned(self, unit_id: int, answer: bytes | None, error: LinkError | None) -> None:
+        """What came of the question. Without an answer, clients are told at once: nobody knows how long it takes."""
+        self._questions.discard(unit_id)
+        self._wait_on(unit_id)
+        if error is not None and self._waiting.is_aside(unit_id):
+            for request in self._waiting.take(unit_id):
+                if request.priority != Priority.POLL or not self._waiting.put(request):
+                    self._finish(request, None, UnitSilent(SET_ASIDE.format(unit_id)))
 
     def _ask_first(
         self, request: Request, question: bytes, done: Callable[[bytes | None, LinkError | None], None]
@@ -586,7 +621,6 @@ class Link:
             again = functools.partial(self._wait_on, unit_id)
             self._doubt_timers[unit_id] = self._scheduler.call_at(now_s + max(rest_s, MIN_TIMER_S), again)
             return
-        self._in_doubt = bool(self._doubts.units)
         for request in self._waiting.bring_back(unit_id):
             self._finish(request, None, LinkBusy(f"{self._waiting.size} requests are waiting"))
         self._pump()
@@ -611,7 +645,9 @@ class Link:
         """The unit did not answer this request."""
         unit_id, now_s = request.unit_id, self._scheduler.time()
         self._is_ready, self._has_silent = False, True
-        self._silences.probe_over(request, now_s, self._clock() - request.sent_s + self._listen_s)
+        took_s = self._clock() - request.sent_s + self._listen_s
+        self._silences.probe_over(request, now_s, took_s, is_alone=self._is_alone(request))
+        self._waiting.known.discard(unit_id)
         if self._silences.strike(unit_id, now_s):
             self.counters.demotions += 1
             log.warning(
@@ -691,6 +727,7 @@ class Link:
         self._carrier = carrier
         self._line = carrier.line
         self._in_flight = self.settings.in_flight if self._line is None else 1
+        self._waiting.parts = self._line is not None
         self._held = self._drains = self._served = False
         self._quiet_until_s = now_s + self.settings.connect_delay_s
         self._listen_until_s = 0.0
@@ -788,7 +825,7 @@ class Link:
         sent, self._pending = self._pending, {}
         if line is not None and not line.has_ids:
             for request in sent.values():
-                self._owe(request)
+                self._doubts.owe(request, self._scheduler.time())
         self.failed(why, quiet=quiet)
         self._abandon(list(sent.values()), why)
         self.ended.set()

@@ -1,8 +1,9 @@
 """Who is sent next on a link: writes first, then clients' reads and polls in turns, nobody starved. Pure.
 
 Writes overtake everything that waits (rule 36 of the field), but after DUTY of them in a row one of the others has its
-turn. Reads that a client asked for through a forward and polls alternate: neither can shut out the other. What is for a
-unit that is set aside waits beside the queues, and nobody waits behind it.
+turn. Reads that a client asked for through a forward and polls alternate: neither can shut out the other. On a line,
+where each unit that is dead costs a time-out, polls of units that are not known to answer have every other turn of the
+polls. What is for a unit that is set aside waits beside the queues, and nobody waits behind it.
 """
 
 from __future__ import annotations
@@ -27,15 +28,25 @@ MAX_ASIDE = MAX_POLLS
 class Queues:
     """What waits on one link."""
 
-    __slots__ = ("_aside", "_asks", "_poll_had_its_turn", "_polls", "_writes", "_writes_in_row", "size")
+    __slots__ = (
+        "_aside", "_asks", "_poll_had_its_turn", "_polls", "_unknown", "_unknown_had_its_turn", "_writes",
+        "_writes_in_row", "known", "parts", "size",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.size = 0
         """How many may go."""
+        self.known: set[int] = set()
+        """Units that answer, where `parts`."""
+        self.parts = False
+        """Units that are not known wait for themselves."""
         self._aside: dict[int, list[Request]] = {}
         self._writes: deque[Request] = deque()
         self._asks: deque[Request] = deque()
         self._polls: deque[Request] = deque()
+        self._unknown: deque[Request] = deque()
+        """Polls, too."""
+        self._unknown_had_its_turn = False
         self._writes_in_row = 0
         self._poll_had_its_turn = False
 
@@ -43,6 +54,7 @@ class Queues:
         yield from self._writes
         yield from self._asks
         yield from self._polls
+        yield from self._unknown
         for requests in self._aside.values():
             yield from requests
 
@@ -54,9 +66,10 @@ class Queues:
             aside.append(request)
             return True
         if request.priority == Priority.POLL:
-            if len(self._polls) >= MAX_POLLS:
+            polls = self._unknown if self.parts and request.unit_id not in self.known else self._polls
+            if len(polls) >= MAX_POLLS:
                 return False
-            self._polls.append(request)
+            polls.append(request)
         elif request.priority == Priority.WRITE:
             if len(self._writes) >= MAX_WRITES:
                 return False
@@ -77,6 +90,8 @@ class Queues:
     def pop(self) -> Request:
         """The next one; IndexError when nothing waits."""
         writes, asks, polls = self._writes, self._asks, self._polls
+        if self._unknown and (not polls or not self._unknown_had_its_turn):
+            polls = self._unknown
         if writes and (self._writes_in_row < DUTY or not (asks or polls)):
             request = writes.popleft()
             self._writes_in_row += 1
@@ -86,6 +101,7 @@ class Queues:
         else:
             request = polls.popleft()
             self._writes_in_row, self._poll_had_its_turn = 0, True
+            self._unknown_had_its_turn = polls is self._unknown
         self.size -= 1
         return request
 
@@ -104,7 +120,7 @@ class Queues:
     def empty(self) -> list[Request]:
         """Remove and return everything. Units that are set aside stay so."""
         taken = list(self)
-        for queue in (self._writes, self._asks, self._polls, *self._aside.values()):
+        for queue in (self._writes, self._asks, self._polls, self._unknown, *self._aside.values()):
             queue.clear()
         self.size = 0
         return taken
@@ -116,7 +132,7 @@ class Queues:
             self._aside[unit_id] = []
             return aside
         taken: list[Request] = []
-        for queue in (self._writes, self._asks, self._polls):
+        for queue in (self._writes, self._asks, self._polls, self._unknown):
             mine = [request for request in queue if request.unit_id == unit_id]
             if mine:
                 taken += mine

@@ -81,6 +81,10 @@ class Silences:
         unit.probing = request
         return True
 
+    def is_probe(self, request: Request) -> bool:
+        unit = self.units.get(request.unit_id)
+        return unit is not None and unit.probing is request
+
     def wait_s(self, request: Request, slowest_s: float, *, is_alone: bool) -> float:
         """How long a request that goes out now may wait for its answer, in seconds. `is_alone`: nobody is behind it."""
         unit = self.units.get(request.unit_id)
@@ -93,15 +97,17 @@ class Silences:
         least_s = MIN_PROBE_WAIT_S if unit.demoted else SUSPECT_PART * timeout_s
         return min(timeout_s, max(least_s, PROBE_FACTOR * slowest_s))
 
-    def probe_over(self, request: Request, now_s: float, took_s: float) -> None:
-        """If this was a probe: it was not answered (or not sent, `took_s` 0), and the next one comes later."""
+    def probe_over(self, request: Request, now_s: float, took_s: float, *, is_alone: bool = False) -> None:
+        """If this was a probe: it was not answered (or not sent, `took_s` 0), and the next one comes later. `is_alone`:
+        the link has nobody else to be spared."""
         unit = self.units.get(request.unit_id)
         if unit is None or unit.probing is not request:
             return
         unit.probing = None
         if took_s:
             unit.interval_s = min(2 * unit.interval_s, MAX_PROBE_S)
-            self._rest_until_s = now_s + LINK_REST * took_s
+            if not is_alone:
+                self._rest_until_s = now_s + LINK_REST * took_s
             unit.probe_s = now_s + unit.interval_s
         else:
             unit.probe_s = now_s + min(unit.interval_s, FIRST_PROBE_S)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
-
-from gateway.errors import LinkDown, LinkError, RequestTimeout
+from gateway.errors import LinkDown, LinkError, RequestTimeout, UnitSilent
 from gateway.interfaces import Priority, Request
-from gateway.southbound.doubts import LONGEST, MAX_ASIDE_S, MAX_OWED
-from gateway.southbound.link import MIN_LISTEN_S
+from gateway.southbound.doubts import LONGEST, MAX_OWED, MAX_QUESTIONS, MAX_WINDOWS
+from gateway.southbound.link import MIN_LISTEN_S, Link
+from gateway.southbound.seams import Settings
 from tests.unit.test_link import LineCase
 
 TWO_AT_0 = bytes.fromhex("0300000002")
 TWO_AT_9 = bytes.fromhex("0300090002")
 THREE_AT_9 = bytes.fromhex("0300090003")
 ONE_AT_9 = bytes.fromhex("0300090001")
+OTHER = bytes.fromhex("0400000001")
 WRITE = bytes.fromhex("100007000102BBBB")
 LISTEN_S = 0.5
 
@@ -80,82 +80,137 @@ def test_an_answer_that_may_be_owed_is_dropped_and_a_part_asked_for_that_is_like
     assert case.link.counters.timeouts == 1
 
 
-def test_where_no_question_is_known_the_unit_is_left_alone_as_long_as_its_answer_may_take() -> None:
+def test_where_there_is_no_shorter_read_another_function_is_asked_and_a_refusal_settles_all() -> None:
     case = Doubting(ONE_AT_9)
-    asked_s = case.time.now_s - 1.0 - LISTEN_S
     case.ask(ONE_AT_9)
     [(tid, _, _)] = case.sent()
-    case.time.advance(0.2)
     case.answer(tid, values(1, 0xDEAD))
+    tid, _, pdu = case.next_sent()
+    assert pdu == OTHER
+    case.answer(tid, bytes.fromhex("8402"))
+    [(tid, _, pdu)] = case.sent()
+    assert pdu == ONE_AT_9
+    case.answer(tid, values(1))
+    assert case.told == [("a", values(1))]
+    assert case.link.counters.timeouts == 1
+
+
+def test_a_question_whose_refusal_may_be_owed_is_followed_by_another() -> None:
+    case = Doubting()
+    case.ask(TWO_AT_9)
+    [(tid, _, _)] = case.sent()
+    case.answer(tid, values(2, 0xDEAD))
+    tid, _, pdu = case.next_sent()
+    assert pdu == ONE_AT_9
+    case.answer(tid, bytes.fromhex("8302"))
+    tid, _, pdu = case.next_sent()
+    assert pdu == OTHER
+    case.answer(tid, bytes.fromhex("8401"))
+    [(tid, _, pdu)] = case.sent()
+    assert pdu == TWO_AT_9
+    case.answer(tid, values(2))
+    assert case.told == [("a", values(2))]
+    assert case.link.counters.timeouts == 1, "the unit answers"
+
+
+def no_question_helps(case: Doubting, pdu: bytes) -> int:
+    """Every question is met with silence, what is asked for again with an answer. Returns how many there were."""
+    for asked in range(20):
+        [(tid, unit, sent)] = case.sent()
+        assert (unit, sent) == (1, pdu)
+        case.answer(tid, values(1, 0xDEAD))
+        case.time.advance(MIN_LISTEN_S + 0.002)
+        if not case.sent():
+            return asked
+        case.time.advance(1.0)
+        assert case.told == []
+        case.time.advance(LONGEST - 0.1)
+        assert case.sent() == [], "the unit is left alone"
+        case.time.advance(0.1 + 0.002)
+    raise AssertionError("it is asked for ever")
+
+
+def test_a_unit_that_takes_no_question_is_left_alone_as_long_as_an_answer_may_take() -> None:
+    case = Doubting(ONE_AT_9)
+    case.ask(ONE_AT_9)
+    assert no_question_helps(case, ONE_AT_9) == MAX_QUESTIONS
     case.ask(THREE_AT_9, "b")
     case.ask(TWO_AT_0, "neighbour", unit=2)
-    tid, unit, _ = case.next_sent()
+    [(tid, unit, _)] = case.sent()
     assert unit == 2, "nobody waits for a unit that is left alone"
     case.answer(tid, values(2), unit=2)
-    took_s = case.time.now_s - MIN_LISTEN_S - 0.002 - asked_s
-    case.time.advance(took_s - MIN_LISTEN_S - 0.01)
+    case.time.advance(LONGEST - 0.1)
     assert case.sent() == []
-    case.time.advance(0.02)
+    case.time.advance(0.1)
     for name, pdu, answer in (("a", ONE_AT_9, values(1)), ("b", THREE_AT_9, values(3))):
         [(tid, _, sent)] = case.sent()
         assert sent == pdu
         case.answer(tid, answer)
-        assert case.told[-1] == (name, answer)
+        assert case.told[-1] == (name, answer), "its silence has settled all"
 
 
 def test_what_is_still_heard_is_waited_for_but_not_for_ever() -> None:
     case = Doubting(ONE_AT_9)
     case.ask(ONE_AT_9)
-    [(tid, _, _)] = case.sent()
-    case.answer(tid, values(1, 0xDEAD))
+    no_question_helps(case, ONE_AT_9)
     waited_s = 0.0
     while not (sent := case.sent()):
         case.answer(999, values(1, 0xDEAD))
         case.time.advance(0.1)
         waited_s += 0.1
-        assert waited_s < 2 * MAX_ASIDE_S
-    assert waited_s > MAX_ASIDE_S - 0.2
+        assert waited_s < 2 * MAX_WINDOWS * LONGEST
+    assert waited_s > MAX_WINDOWS * LONGEST - 0.2
     case.answer(sent[0][0], values(1, 0xDEAD))
-    assert case.errors == [RequestTimeout], "nothing is settled, and it counts as a time-out"
-    case.time.advance(LONGEST + 0.1)
-    case.ask(ONE_AT_9, "b")
-    tid, _, _ = case.next_sent()
-    case.answer(tid, values(1))
-    assert case.told[1:] == [("b", values(1))], "it was silent for long enough"
+    assert case.told == [], "nothing is settled"
 
 
-@pytest.mark.parametrize("answer", ["8302", "830B"])
-def test_a_question_that_is_refused_settles_nothing_and_is_no_time_out(answer: str) -> None:
-    case = Doubting()
-    case.ask(TWO_AT_9)
-    [(tid, _, _)] = case.sent()
-    case.answer(tid, values(2, 0xDEAD))
-    tid, _, _ = case.next_sent()
-    case.answer(tid, bytes.fromhex(answer))
-    assert (case.told, case.link.counters.timeouts) == ([], 1)
-    case.time.advance(1.4)
+def test_a_write_to_a_unit_that_is_left_alone_fails_at_once() -> None:
+    case = Doubting(ONE_AT_9)
+    case.ask(ONE_AT_9)
+    no_question_helps(case, ONE_AT_9)
+    request = case.ask(WRITE, "write", priority=Priority.WRITE)
+    assert case.errors == [UnitSilent]
+    assert request.attempts == 0
+    assert "left alone until it is certain" in str(case.told[0][1])
+
+
+def test_the_longest_time_out_that_was_not_kept_counts() -> None:
+    case = Doubting(ONE_AT_9)
+    case.link.submit(Request(1, ONE_AT_9, 0.1, 0, lambda *_: None))
+    for _ in range(MAX_QUESTIONS + 1):
+        [(tid, _, _)] = case.sent()
+        case.answer(tid, values(1, 0xDEAD))
+        case.time.advance(MIN_LISTEN_S + 0.002)
+        if case.sent():
+            case.time.advance(0.1 + LONGEST + 0.002)
+    case.time.advance(LONGEST - 0.2)
     assert case.sent() == []
-    case.time.advance(0.2)
+
+
+def test_what_all_units_were_told_is_owed_by_nobody() -> None:
+    case = LineCase()
+    case.link.submit(Request(0, WRITE, 1.0, 0, lambda *_: None))
+    [_] = case.sent()
+    case.link.broken("the port was closed")
+    case.carrier.close()
+    case.reconnect()
+    told: list[bytes | None] = []
+    case.link.submit(Request(0, WRITE, 1.0, 0, lambda answer, error: told.append(answer)))
     [(tid, _, _)] = case.sent()
-    case.answer(tid, values(2))
-    assert case.told == [("a", values(2))]
+    case.answer(tid, WRITE[:5], unit=0)
+    assert told == [WRITE[:5]]
 
 
-def test_a_question_that_is_not_answered_is_a_time_out_and_the_unit_is_waited_for() -> None:
+def test_the_next_link_of_a_line_knows_what_was_not_answered_on_this_one() -> None:
     case = Doubting()
+    old = case.link
+    case.link = Link("next", case._never, Settings(), case.time, clock=case.time.time, doubts=old._doubts)
+    case.carrier.close()
+    case.reconnect()
     case.ask(TWO_AT_9)
     [(tid, _, _)] = case.sent()
     case.answer(tid, values(2, 0xDEAD))
-    case.next_sent()
-    case.time.advance(1.0)
-    assert case.link.counters.timeouts == 2
-    case.time.advance(1.4)
-    assert case.sent() == [], "the silence begins anew"
-    case.time.advance(0.2)
-    [(tid, _, pdu)] = case.sent()
-    assert pdu == TWO_AT_9
-    case.answer(tid, values(2))
-    assert case.told == [("a", values(2))]
+    assert case.told == []
 
 
 def test_of_a_write_whose_answer_may_be_owed_nobody_knows() -> None:
@@ -185,7 +240,7 @@ def test_what_was_out_when_the_line_was_lost_is_owed() -> None:
 def test_after_too_many_different_requests_nothing_is_believed_before_a_silence() -> None:
     case = Doubting()
     for number in range(MAX_OWED + 1):
-        case.link._owe(Request(1, bytes((3, 0, number, 0, 5)), 1.0, 0, lambda *_: None))
+        case.link._doubts.owe(Request(1, bytes((3, 0, number, 0, 5)), 1.0, 0, lambda *_: None), case.time.now_s)
     case.ask(THREE_AT_9)
     [(tid, _, _)] = case.sent()
     case.answer(tid, values(3))
