@@ -492,6 +492,8 @@ class _ThreadTransport(_Transport):
     def __init__(self, port: Any, protocol: asyncio.Protocol) -> None:
         super().__init__(port, protocol)
         self._unsent = 0
+        self._drops = True
+        """As of _PosixTransport."""
         self._to_send: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._may_read = threading.Event()
         self._may_read.set()
@@ -532,6 +534,7 @@ class _ThreadTransport(_Transport):
         if not self._is_lost:
             with contextlib.suppress(Exception):
                 self._port.flush()
+                self._drops = False
         self._call(self._lose, None)
 
     def _call(self, function: Callable[..., None], argument: Any) -> None:
@@ -575,7 +578,8 @@ class _ThreadTransport(_Transport):
         """In its own thread: a reader that is still inside the driver must leave it first."""
         if self._reader.ident is not None:
             self._reader.join(OPEN_TIMEOUT_S)
-        with contextlib.suppress(Exception):
-            self._port.reset_output_buffer()
+        if self._drops:
+            with contextlib.suppress(Exception):
+                self._port.reset_output_buffer()
         with contextlib.suppress(Exception):
             self._port.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -11,6 +13,15 @@ from tests.support import process
 from tests.support.process import Running
 
 Start = Callable[..., Running]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where Python is told to keep no bytecode (containers often do), hundreds of commands would compile the gateway
+    anew, at a quarter of the suite's time: it is kept in pytest's own cache. The workers of xdist inherit that."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        assert config.cache is not None
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(config.cache.mkdir("bytecode"))
+        sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="module")

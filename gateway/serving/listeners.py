@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -19,6 +20,10 @@ from gateway.serving.doors import Door
 from gateway.serving.ports import listen_error
 
 log = logging.getLogger(__name__)
+
+ACCEPTED_PER_TURN = 16
+"""uvloop accepts one client a turn for each listening socket it knows: a thousand that connect at once, while others
+keep it busy, would wait for ten seconds. So it knows each socket so many times."""
 
 End = tuple[ListenUrl, int]
 """Where to listen as it was asked for, and a number: port 0 may be asked for several times."""
@@ -138,25 +143,39 @@ class Listeners:
 class Accepting:
     """A listener whose clients connect: TCP, and TLS on it."""
 
-    def __init__(self, scheme: str, server: asyncio.Server) -> None:
-        self._server = server
-        self.names = [name_of(scheme, sock.getsockname()) for sock in server.sockets]
+    def __init__(self, scheme: str, servers: Sequence[asyncio.Server]) -> None:
+        """`servers`: several may share their sockets."""
+        self._servers = servers
+        self.names = [name_of(scheme, sock.getsockname()) for sock in servers[0].sockets]
 
     @classmethod
     async def open(cls, make: Callable[[], asyncio.Protocol], door: Door, backlog: int) -> Accepting:
         """`make()` is the protocol of a new client."""
         url = door.url
         loop = asyncio.get_running_loop()
-        return cls(url.scheme, await loop.create_server(make, url.host or None, url.port, backlog=backlog))
+        servers = [await loop.create_server(make, url.host or None, url.port, backlog=backlog)]
+        accepting = cls(url.scheme, servers)
+        if isinstance(loop, asyncio.BaseEventLoop):  # accepts all who wait
+            return accepting
+        try:
+            for sock in servers[0].sockets:
+                for _ in range(ACCEPTED_PER_TURN - 1):
+                    same = socket.fromfd(sock.fileno(), sock.family, sock.type)
+                    servers.append(await loop.create_server(make, sock=same, backlog=backlog))
+        except BaseException:
+            accepting.close()
+            raise
+        return accepting
 
     def stop(self) -> None:
-        self._server.close()
+        self.close()
 
     async def drained(self) -> None:
         """Who is connected is not waited for here."""
 
     def close(self) -> None:
-        self._server.close()
+        for server in self._servers:
+            server.close()
 
 
 def name_of(scheme: str, end: tuple[object, ...]) -> str:

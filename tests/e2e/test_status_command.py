@@ -102,7 +102,7 @@ def test_the_exit_code_tells_whether_something_is_wrong(tmp_path: Path, trouble:
 
 def test_after_the_end_the_socket_is_gone(tmp_path: Path) -> None:
     with running(PLANT.format(port=free_port()), tmp_path):
-        assert (tmp_path / "state" / "control.sock").exists()
+        wait_until((tmp_path / "state" / "control.sock").exists, what="the socket, soon after the listener")
     assert not (tmp_path / "state" / "control.sock").exists()
     result = gateway("status", str(tmp_path / "plant.yaml"))
     assert result.returncode == 1

@@ -16,7 +16,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +31,11 @@ MINUTES = 5.0
 LEAST_FRAMES = 10
 """Of ours on each way; fewer, and nothing was proved."""
 CAPTURE_STARTS_S = 10.0
+CAPTURE_ENDS_S = 20.0
+"""It writes what it has every half a second, on a loaded machine later."""
+ANSWERS_S = 20.0
+"""So much longer than asked for it asks on, to have enough answers on each way: of a short run most may be silence."""
+ENDS_S = 5.0
 CLIENTS, RATE = 20, 50.0
 
 PLANT = """
@@ -121,23 +125,48 @@ def dissect(file: Path, ways: Sequence[Way]) -> list[Frame]:
     return frames
 
 
-def ask_everything(framing: Framing, carrier: str, port: int, seed: str, end: threading.Event) -> None:
-    """Requests of all functions, one at a time, right and wrong."""
-    attack = Attack(seed, framing)
-    while not end.is_set():
-        with contextlib.suppress(OSError):
-            kind = socket.SOCK_DGRAM if carrier == "udp" else socket.SOCK_STREAM
-            with socket.socket(socket.AF_INET, kind) as client:
+class Asker(threading.Thread):
+    """Requests of all functions on one door, one at a time, right and wrong, until the end."""
+
+    def __init__(self, framing: Framing, carrier: str, port: int, seed: str) -> None:
+        super().__init__(name=f"asks {framing} over {carrier}", daemon=True)
+        self.answers = 0
+        self._framing: Framing = framing
+        self._kind = socket.SOCK_DGRAM if carrier == "udp" else socket.SOCK_STREAM
+        self._port = port
+        self._attack = Attack(seed, framing)
+        self._end = threading.Event()
+
+    def end(self) -> None:
+        self._end.set()
+        self.join(ENDS_S)
+
+    def run(self) -> None:
+        while not self._end.is_set():
+            with contextlib.suppress(OSError), socket.socket(socket.AF_INET, self._kind) as client:
                 client.settimeout(0.2)
-                client.connect((HOST, port))
-                for tid in range(1, 200):
-                    piece = Piece(pack(framing, tid, attack.random.choice((1, 1, 1, 2, 9)), attack.pdu()))
-                    client.sendall(piece.data)
-                    with contextlib.suppress(TimeoutError):
-                        if not client.recv(4096):
-                            break
-                    if end.is_set():
-                        return
+                client.connect((HOST, self._port))
+                self._ask(client)
+
+    def _ask(self, client: socket.socket) -> None:
+        attack = self._attack
+        for tid in range(1, 200):
+            piece = Piece(pack(self._framing, tid, attack.random.choice((1, 1, 1, 2, 9)), attack.pdu()))
+            client.sendall(piece.data)
+            with contextlib.suppress(TimeoutError):
+                if not client.recv(4096):
+                    return
+                self.answers += 1
+            if self._end.is_set():
+                return
+
+
+def mark_end(file: Path, port: int) -> None:
+    """When this returns, the capture has in `file` whatever came before: a datagram of ours is there, to UDP `port`."""
+    mark = b"the end " + os.urandom(8)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(mark, (HOST, port))
+    wait_until(lambda: mark in file.read_bytes(), CAPTURE_ENDS_S, "the last packets in the capture")
 
 
 def prove(directory: Path, minutes: float, seed: int) -> Report:
@@ -160,19 +189,16 @@ def prove(directory: Path, minutes: float, seed: int) -> Report:
                 ("rtu", "tcp", rtu),
             )
             with capturing(file, ways):
-                end = threading.Event()
-                threads = [
-                    threading.Thread(target=ask_everything, args=(*door, f"{seed} {door}", end), daemon=True)
-                    for door in doors
-                ]
-                for thread in threads:
-                    thread.start()
+                askers = [Asker(*door, f"{seed} {door}") for door in doors]
+                for asker in askers:
+                    asker.start()
                 steady = Clients(program, gateway.port, CLIENTS, RATE, minutes * 60)
                 steady.end()
-                end.set()
-                for thread in threads:
-                    thread.join(5.0)
-                time.sleep(0.5)  # the last packets are on their way to the capture
+                with contextlib.suppress(AssertionError):  # the figures tell
+                    wait_until(lambda: min(asker.answers for asker in askers) >= 2 * LEAST_FRAMES, ANSWERS_S)
+                for asker in askers:
+                    asker.end()
+                mark_end(file, udp)
             report.check_log(gateway)
     frames = dissect(file, ways)
     for way in ways:

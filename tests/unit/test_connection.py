@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -22,6 +23,7 @@ from gateway.serving import connection as serving
 from gateway.serving.clients import Clients
 from gateway.serving.doors import Door
 from gateway.serving.framed import Framed
+from gateway.serving.listeners import Accepting
 from tests.support.needs import require_module
 from tests.support.wire import adu, hexed
 
@@ -131,5 +133,71 @@ def test_who_is_not_read_owes_no_rest_of_a_request(
                 await asyncio.sleep(0)
             assert client.half_since_s() == 200.0
         theirs.close()
+
+    run(main())
+
+
+def test_long_requests_are_served_a_part_at_a_time_and_all_of_them_in_order(
+    run: Callable[[Coroutine[Any, Any, None]], None],
+) -> None:
+    """A read of the socket may have a thousand writes; whoever comes meanwhile is served between them."""
+    count = 1000
+    request = hexed("10 0000 007B F6") + bytes(246)
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        clients = make_clients()
+        loop = asyncio.get_running_loop()
+        transport, connection = await loop.connect_accepted_socket(lambda: serving.Connection(clients, DOOR), ours)
+        served = clients.counters
+        async with asyncio.timeout(5.0):
+            while not served.clients:
+                await asyncio.sleep(0)
+            connection.data_received(b"".join(adu(tid, 1, request) for tid in range(count)))
+            at_once = served.requests
+            assert 0 < at_once <= 100, "half a millisecond's worth"
+            while served.requests < count:
+                before = served.requests
+                await asyncio.sleep(0)
+                assert served.requests - before <= at_once + 1
+            answers = b""
+            while len(answers) < 12 * count:
+                answers += await loop.sock_recv(theirs, 65536)
+            assert answers == b"".join(adu(tid, 1, hexed("10 0000 007B")) for tid in range(count))
+            await loop.sock_sendall(theirs, READ_MOST)
+            assert len(await loop.sock_recv(theirs, 4096)) == 259, "it is read again"
+        transport.close()
+        theirs.close()
+
+    run(main())
+
+
+def test_many_that_connect_at_once_are_let_in_within_a_few_turns(
+    run: Callable[[Coroutine[Any, Any, None]], None],
+) -> None:
+    """A turn is long while others are busy; one newcomer in each, and the last of a thousand would wait for seconds."""
+    count = 64
+    let_in: list[asyncio.BaseTransport] = []
+
+    class Newcomer(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            let_in.append(transport)
+
+    async def main() -> None:
+        accepting = await Accepting.open(Newcomer, DOOR, count)
+        (name,) = accepting.names
+        with contextlib.ExitStack() as stack:
+            for _ in range(count):
+                stack.enter_context(socket.create_connection(("127.0.0.1", int(name.rpartition(":")[2]))))
+            turns = 0
+            while len(let_in) < count and turns < count:
+                await asyncio.sleep(0)
+                turns += 1
+            assert turns <= count // 4
+        for transport in let_in:
+            transport.close()
+        accepting.stop()
+        await asyncio.sleep(0)
 
     run(main())
