@@ -8,7 +8,9 @@ Somebody may dial in while the link has its device. Who sends the id is the devi
 connection is dead, and we may not know it yet. It gets its place at once, or its next request, perhaps a write, would
 go to nobody. Who has not said who he is may be anybody, a port scan for one: he waits, and gets the place when the
 connection that is there ends, or does not answer (`dialled`): a device that lost its power without a word is back after
-a time-out. One waits, the newest: most likely the one that is alive.
+a time-out. One waits, the newest: most likely the one that is alive. Where nothing is asked for long, he would wait as
+long: so when the old one has not answered for RECENT_S, it is asked once more what the link has read before. A
+connection that works is never ended unasked; where nothing was ever read, the next request of anybody decides.
 
 The rule: a port is open as long as a link has a seat at it, and a moment longer, so that a reload shuts no device out.
 One that cannot be opened is the trouble of its links, tried again, not the end of the gateway. Whoever knows an id can
@@ -23,10 +25,13 @@ import errno
 import logging
 import socket
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
+from gateway.errors import LinkError
+from gateway.interfaces import Request
 from gateway.keepalive import set_keepalive
 from gateway.repeat import Repeats
+from gateway.southbound import dialled
 from gateway.southbound.dialled import FramedDialledIn, MbapDialledIn
 from gateway.southbound.seams import Owner
 
@@ -46,6 +51,16 @@ _SHOWN_SIZE = 64
 """Bytes of what a stranger sent, told in the log."""
 
 Carrier = MbapDialledIn | FramedDialledIn
+
+
+@runtime_checkable
+class Asker(Protocol):
+    """What a link can beside what every owner can: a connection that does not answer it must be found out."""
+
+    last_read: Request | None
+    """A read that was answered."""
+
+    def submit(self, request: Request) -> None: ...
 
 
 class Counters:
@@ -115,6 +130,8 @@ class DeviceSeat:
         self._carrier: Carrier | None = None
         """What the link was given last."""
         self._waiting: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        """Somebody waits for the place: when to look whether it is free."""
 
     @property
     def is_waited_for(self) -> bool:
@@ -132,6 +149,7 @@ class DeviceSeat:
             finally:
                 self._waiting = None
         self._came = None
+        self._stop_timer()
         if visitor.has_waited:
             host, at = visitor.peer
             self._port.say(
@@ -161,7 +179,8 @@ class DeviceSeat:
                 visitor.has_waited = True
                 host, at = visitor.peer
                 port.say("waits", host, "%s: %s:%s waits: there is a device already", port, host, at)
-                carrier.hurry(True)
+                visitor.since_s = asyncio.get_running_loop().time()
+                self._look()
                 return
             self._carrier = None
             port.counters.replaced += 1
@@ -170,15 +189,58 @@ class DeviceSeat:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
+    def _look(self) -> None:
+        """Somebody waits for the place: is it free?"""
+        self._stop_timer()
+        carrier, visitor = self._carrier, self._came
+        if carrier is None or carrier.closed or visitor is None or visitor.is_gone:
+            return
+        carrier.hurry(True)
+        patience = carrier.patience
+        if not carrier.stays:
+            if not carrier.is_out:  # it had its time-out; else its time-out is waited for
+                carrier.owner.broken("it did not answer, and another device has dialled in")
+                carrier.close()
+        elif patience.answered_s > visitor.since_s:
+            pass  # it works; should it end later, the next request finds out
+        elif (recent_s := patience.recent_s()) > 0:
+            self._look_in(recent_s)
+        elif not carrier.is_out:
+            self._ask(carrier)
+
+    def _ask(self, carrier: Carrier) -> None:
+        """The old connection, over its link: what was answered before. The time-out, or the answer, does the rest."""
+        link = carrier.owner
+        if not isinstance(link, Asker) or (read := link.last_read) is None:
+            return
+
+        def done(answer: bytes | None, error: LinkError | None) -> None:
+            if not question.attempts and self._carrier is carrier and not carrier.closed:
+                self._look_in(dialled.RECENT_S)  # it was not sent
+
+        question = Request(read.unit_id, read.pdu, read.timeout_s, 0, done, read.quirks)
+        link.submit(question)
+
+    def _look_in(self, delay_s: float) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._look)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def forget(self, visitor: _Visitor) -> None:
         """That connection ended before the link took it."""
         if self._came is visitor:
             self._came = None
+            self._stop_timer()
             if self._carrier is not None and not self._carrier.closed:
                 self._carrier.hurry(False)
 
     def leave(self) -> None:
         """The link dials no more."""
+        self._stop_timer()
         if self._came is not None:
             self._came.close()
             self._came = None
@@ -270,6 +332,8 @@ class _Visitor(asyncio.Protocol):
         self._seat: DeviceSeat | None = None
         self.has_waited = False
         """For the place of another."""
+        self.since_s = 0.0
+        """Since then."""
 
     @property
     def is_gone(self) -> bool:

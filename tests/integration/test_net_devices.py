@@ -915,11 +915,108 @@ def test_a_device_that_lost_its_power_without_a_word_is_back_after_one_time_out(
         old.hang()
         await ports.device(plc.port)
         await until(lambda: ports.counters.waited == 1)
-        assert not old.is_closed.is_set(), "nobody has asked it yet"
-        assert await peer.ask(READ_TWO, timeout_s=0.2, retries=1) == TWO, "repeated, and answered by the newcomer"
+        assert not old.is_closed.is_set(), "it is asked first"
+        assert await peer.ask(READ_TWO, timeout_s=0.2, retries=1) == TWO, "answered by the newcomer"
         await until(old.is_closed.is_set)
         assert peer.link.counters.timeouts == 1
         assert ports.counters.replaced == 0
+
+    with pymodbus_plc(way) as plc:
+        ports.with_link(ports.dial(scheme=scheme), case, run)
+
+
+@SCHEMES
+def test_a_device_is_let_in_though_nobody_asks_anything_when_the_old_connection_does_not_answer(
+    ports: Ports, run: Run, monkeypatch: pytest.MonkeyPatch, scheme: str, way: str
+) -> None:
+    monkeypatch.setattr(dialled, "RECENT_S", 0.2)
+
+    async def case(peer: Peer) -> None:
+        old = await ports.device(plc.port)
+        await peer.up()
+        assert await peer.ask(READ_TWO, timeout_s=1.0) == TWO
+        old.hang()
+        await ports.device(plc.port)
+        await until(old.is_closed.is_set)
+        await until(lambda: peer.link.up and peer.link.counters.connects == 2)
+        assert peer.link.counters.timeouts == 1
+        assert await peer.ask(READ_TWO, timeout_s=2.0) == TWO
+
+    with pymodbus_plc(way) as plc:
+        ports.with_link(ports.dial(scheme=scheme), case, run)
+
+
+@SCHEMES
+def test_an_idle_device_that_works_is_asked_once_for_each_newcomer_and_stays(
+    ports: Ports, run: Run, monkeypatch: pytest.MonkeyPatch, scheme: str, way: str
+) -> None:
+    monkeypatch.setattr(dialled, "RECENT_S", 0.1)
+
+    async def case(peer: Peer) -> None:
+        works = await ports.device(plc.port)
+        await peer.up()
+        assert await peer.ask(READ_TWO, timeout_s=2.0) == TWO
+        for number in (1, 2):
+            await ports.device(None)
+            await until(lambda number=number: peer.link.answers == 1 + number)
+        assert not works.is_closed.is_set()
+        assert await peer.ask(READ_TWO, timeout_s=2.0) == TWO
+        assert peer.link.requests == 4
+        assert peer.link.counters.losses == peer.link.counters.redials == peer.link.counters.timeouts == 0
+
+    with pymodbus_plc(way) as plc:
+        ports.with_link(ports.dial(scheme=scheme), case, run)
+
+
+BABBLES = pytest.mark.parametrize(
+    ("scheme", "way", "babble"),
+    [
+        ("listen+tcp", "tcp", adu(0x7777, 1, SEVEN)),
+        ("listen+tcp", "tcp", adu(0, 1, READ_TWO)),
+        ("listen+tcp", "tcp", adu(0x7777, 1, SEVEN)[:3]),
+        ("listen+rtu+tcp", "rtu+tcp", b"hello"),
+        ("listen+ascii+tcp", "ascii+tcp", b"hello"),
+    ],
+    ids=["tcp", "tcp that asks us", "tcp, half a frame", "rtu", "ascii"],
+)
+
+
+@BABBLES
+def test_whoever_talks_and_does_not_answer_does_not_keep_the_device_out(
+    ports: Ports, run: Run, scheme: str, way: str, babble: bytes
+) -> None:
+    async def case(peer: Peer) -> None:
+        talks = await ports.device(None)
+        await peer.up()
+        await ports.device(plc.port)
+        await until(lambda: ports.counters.waited == 1)
+        asked = asyncio.ensure_future(peer.ask(READ_TWO, timeout_s=0.3, retries=1))
+        await until(lambda: talks.came)
+        talks.send(babble)
+        assert await asked == TWO, "repeated, and answered by the newcomer"
+        await until(talks.is_closed.is_set)
+
+    with pymodbus_plc(way) as plc:
+        ports.with_link(ports.dial(scheme=scheme), case, run)
+
+
+@BABBLES
+def test_who_comes_behind_one_that_was_asked_and_only_talks_has_the_place_at_once(
+    ports: Ports, run: Run, scheme: str, way: str, babble: bytes
+) -> None:
+    async def case(peer: Peer) -> None:
+        talks = await ports.device(None)
+        await peer.up()
+        asked = asyncio.ensure_future(peer.ask(READ_TWO, timeout_s=0.3))
+        await until(lambda: talks.came)
+        talks.send(babble)
+        assert isinstance(await asked, RequestTimeout)
+        assert not talks.is_closed.is_set(), "nobody else is there, and it is no silent one"
+        await ports.device(plc.port)
+        await until(talks.is_closed.is_set)
+        await until(lambda: peer.link.up and peer.link.counters.connects == 2)
+        assert await peer.ask(READ_TWO, timeout_s=2.0) == TWO
+        assert peer.link.counters.timeouts == 1
 
     with pymodbus_plc(way) as plc:
         ports.with_link(ports.dial(scheme=scheme), case, run)
