@@ -13,8 +13,9 @@ from collections.abc import Iterator
 
 from gateway.interfaces import Priority, Request
 
-DUTY = 10
-"""Writes in a row while others wait; ten to one is what drivers of the field use."""
+DUTY = 5
+"""Writes in a row while others wait. Drivers of the field use ten to one; one client that floods a device with writes
+would then make each read of the others wait for ten of them, which on a slow machine is more than 50 ms."""
 MAX_POLLS = 4096
 """Jobs have one request each, so this is reached by a mistake only."""
 MAX_ASKED = 1024

@@ -188,6 +188,7 @@ devices: {{back: {{url: "tcp://127.0.0.1:{gateway.port}", unit: 1}}}}
         "2B 0E 01 00", "2B 0E 02 00", "2B 0E 04 07", "2B 0D 00", "17 0020 0002 0030 0001 02 0001",
     ]  # fmt: skip
     with Wire(front.port) as ours, Wire(gateway.port) as theirs:
+        wait_until(lambda: ours.ask(hexed("07"), unit=9) != hexed("87 0B"), what="its way to the other")
         for request in map(hexed, requests):
             assert ours.ask(request, unit=9) == theirs.ask(request), request.hex(" ")
         for request, size in (("0B", 5), ("08 000B 0000", 5)):
