@@ -94,7 +94,7 @@ class Plant:
         self._uptime_and_generation = own_status
         self._rates = Rates(scheduler)
         self._doubts: dict[str, Doubts] = {}
-        """What was not answered, by line: it stays where a link is replaced by another on the same line."""
+        """What links were not answered that a reload takes away, by line: for those that come in their place."""
         self._users: dict[str, list[Device]] = {}
         """The devices behind each link."""
         self._writers: dict[tuple[str, int], Writer] = {}
@@ -133,8 +133,7 @@ class Plant:
         self._change_banks(before, found)
         for key, plan in ((key, blueprint.links[key]) for key in found.links_new):
             self._add_link(key, plan, started.get(key))
-        lines = {_line_of(plan) for plan in blueprint.links.values()}
-        self._doubts = {line: doubts for line, doubts in self._doubts.items() if line in lines}
+        self._doubts.clear()
         for key, link in self.links.items():
             settings = blueprint.settings[key]
             if link.settings != settings:
@@ -181,6 +180,8 @@ class Plant:
                 self.links[link_key].unwatch(device.unit_id, device)
                 self._users[link_key].remove(device)
         for key in found.links_gone:
+            if before is not None:
+                self._doubts[_line_of(before.links[key])] = self.links[key].doubts
             self._end_link(key)
 
     def _change_banks(self, before: Blueprint | None, found: Difference) -> None:
@@ -253,7 +254,7 @@ class Plant:
                 )
                 for url in plan.urls
             ]
-        doubts = self._doubts.setdefault(_line_of(plan), Doubts())
+        doubts = self._doubts.pop(_line_of(plan), None)
         self.links[key] = Link(key, dials, settings, self._scheduler, prefer_first=plan.prefer_first, doubts=doubts)
         self._users[key] = []
         if self._group is not None:

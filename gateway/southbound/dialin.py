@@ -207,6 +207,8 @@ class DeviceSeat:
             self._look_in(recent_s)
         elif not carrier.is_out:
             self._ask(carrier)
+        else:
+            self._look_in(dialled.RECENT_S)
 
     def _ask(self, carrier: Carrier) -> None:
         """The old connection, over its link: what was answered before. The time-out, or the answer, does the rest."""

@@ -82,11 +82,11 @@ class Doubts:
         doubt.heard_s = now_s
         doubt.proves = False
 
-    def fits_another(self, request: Request, unit_id: int, answer: bytes) -> bool:
+    def fits_another(self, request: Request, unit_id: int, answer: bytes, now_s: float) -> bool:
         """Whether what this unit sent as the answer to `request` may be one that is owed."""
         return any(
             len(doubt.owed) > MAX_OWED or any(fault(pdu, answer) is None for pdu in doubt.owed)
-            for doubt in self._about(request.unit_id, unit_id)
+            for doubt in self._about(now_s, request.unit_id, unit_id)
         )
 
     def settle(self, unit_id: int) -> None:
@@ -100,14 +100,14 @@ class Doubts:
         doubt.aside_s = now_s
         doubt.proves = True
 
-    def question(self, request: Request) -> bytes:
+    def question(self, request: Request, now_s: float) -> bytes:
         """After `set_aside`: what is answered like nothing that is owed; empty: there is nothing, or it is no help."""
         doubt = self.units[request.unit_id]
         doubt.questions += 1
         if doubt.questions > MAX_QUESTIONS:
             return b""
         all_ = self.units if _is_any(request) else (request.unit_id,)
-        owed = {pdu for each in self._about(*all_) for pdu in each.owed}
+        owed = {pdu for each in self._about(now_s, *all_) for pdu in each.owed}
         heads, functions = {expected(pdu) for pdu in owed}, {pdu[0] for pdu in owed}
         part = next((part for part in _parts(request.pdu) if expected(part) not in heads), b"")
         if part and doubt.questions == 1:
@@ -131,9 +131,13 @@ class Doubts:
             del self.units[unit_id]
         return 0.0
 
-    def _about(self, *unit_ids: int) -> Iterator[Doubt]:
-        """The doubts of these units, and of those that may answer in their name."""
-        return (doubt for unit_id, doubt in self.units.items() if unit_id in unit_ids or doubt.is_any)
+    def _about(self, now_s: float, *unit_ids: int) -> Iterator[Doubt]:
+        """The doubts of these units, and of those that may answer in their name; a dead one does not for ever."""
+        return (
+            doubt
+            for unit_id, doubt in self.units.items()
+            if unit_id in unit_ids or (doubt.is_any and now_s < doubt.heard_s + doubt.window_s)
+        )
 
 
 def _is_any(request: Request) -> bool:

@@ -58,6 +58,8 @@ MIN_LISTEN_S = 0.05
 MAX_LISTEN_S = 0.5
 LISTEN_PART = 0.5
 """Of the time-out that passed."""
+MAX_REDIAL_S = 2.0
+"""A new connection after a time-out that takes longer, or a handshake, is waited for by nobody."""
 MAX_BABBLE_S = 2.0
 """A line on which bytes never end is not waited for: the next request may wake its unit, or fail as well."""
 UNWRITTEN = read_request(spec.Table.HOLDING, 0, 1)
@@ -79,7 +81,6 @@ class Link:
         "_decayed_at",
         "_delay_s",
         "_doubt_timers",
-        "_doubts",
         "_drains",
         "_found_out",
         "_has_silent",
@@ -106,6 +107,7 @@ class Link:
         "_watchers",
         "answers",
         "counters",
+        "doubts",
         "ended",
         "is_distrusted",
         "keeper",
@@ -178,7 +180,7 @@ class Link:
         self._decayed_at = 0
         """The number of answers when a slow one of long ago was last forgotten a little."""
         self._silences = Silences()
-        self._doubts = Doubts() if doubts is None else doubts
+        self.doubts = Doubts() if doubts is None else doubts
         self._found_out: set[Request] = set()
         """What goes out when its turn comes, whatever was found out about an echo."""
         self._questions: set[int] = set()
@@ -396,11 +398,11 @@ class Link:
             request = pending.get(tid) or self._alone_with_zero(tid)
             if request is None:
                 self.counters.late += 1
-                self._doubts.heard(self._scheduler.time())
+                self.doubts.heard(self._scheduler.time())
                 continue
             if unit_id != request.unit_id and "any_unit" not in request.quirks:
                 self.counters.foreign += 1
-                self._doubts.heard(self._scheduler.time())
+                self.doubts.heard(self._scheduler.time())
                 continue
             took_s = now_s - request.sent_s
             if took_s > request.timeout_s and took_s > self._most_s(request):
@@ -443,7 +445,7 @@ class Link:
     def noise(self, count: int) -> None:
         """From a carrier of RTU or ASCII."""
         self.counters.crc_errors += count
-        self._doubts.heard(self._scheduler.time())
+        self.doubts.heard(self._scheduler.time())
 
     def _most_s(self, request: Request) -> float:
         """How old an answer may be: the request's time-out, and on a serial line the time on the wire."""
@@ -499,8 +501,14 @@ class Link:
         self.counters.redials += 1
         self.redials = True
         self._let_go()
+        self._quiet_timer = self._scheduler.call_at(self._scheduler.time() + MAX_REDIAL_S, self._redial_takes_long)
         carrier.close()
         self.ended.set()
+
+    def _redial_takes_long(self) -> None:
+        self._quiet_timer = None
+        if self.redials:
+            self.failed(f"a new connection takes longer than {MAX_REDIAL_S:g} s")
 
     def _listen(self, now_s: float) -> None:
         """After a time-out on a line: nothing is sent for now."""
@@ -540,7 +548,7 @@ class Link:
             why += f", only {came} bytes that are no answer to it" if came else ""
             self._line.forget()
             if not self._line.has_ids:
-                self._doubts.owe(request, self._scheduler.time())
+                self.doubts.owe(request, self._scheduler.time())
             self._listen_s = min(MAX_LISTEN_S, max(MIN_LISTEN_S, LISTEN_PART * request.timeout_s))
         else:
             why += f", only {came} bytes of a frame that its header says is longer" if came else ""
@@ -560,11 +568,13 @@ class Link:
     def _is_doubtful(self, request: Request, unit_id: int, pdu: bytes) -> bool:
         """Whether this may be the answer to something that was asked before. It is dropped then, and the unit set aside
         until that is settled: a read goes out anew, the fate of a write is unknown."""
-        line, doubts, asked = self._line, self._doubts, request.unit_id
+        line, doubts, asked = self._line, self.doubts, request.unit_id
         assert line is not None
         if line.has_ids or not asked:
+            self._waiting.known.add(asked)
             return False
-        if not doubts.fits_another(request, unit_id, pdu):
+        now_s = self._scheduler.time()
+        if not doubts.fits_another(request, unit_id, pdu, now_s):
             if fault(request.pdu, pdu) is None:
                 doubts.settle(asked)
                 self._waiting.known.add(asked)
@@ -573,7 +583,6 @@ class Link:
         if self._has_silent:
             self._restore(asked)  # it is there
         is_question = asked in self._questions
-        now_s = self._scheduler.time()
         doubts.set_aside(request, now_s)
         self._waiting.set_aside(asked)
         self._wait_on(asked)
@@ -586,13 +595,15 @@ class Link:
             request.attempts += 1
             why = "what came may be the answer to what the unit did not answer in time before"
             self._finish(request, None, RequestTimeout(why))
-        if question := doubts.question(request):
+        if question := doubts.question(request, now_s):
             self._questions.add(asked)
             self._ask_first(request, question, functools.partial(self._questioned, asked))
+        elif not is_question:
+            self._questioned(asked, None, UnitSilent(SET_ASIDE.format(asked)))
         return True
 
     def _questioned(self, unit_id: int, answer: bytes | None, error: LinkError | None) -> None:
-        """What came of the question. Without an answer, clients are told at once: nobody knows how long it takes."""
+        """What came of the question. Without an answer clients are told at once, for the unit is left alone."""
         self._questions.discard(unit_id)
         self._wait_on(unit_id)
         if error is not None and self._waiting.is_aside(unit_id):
@@ -616,7 +627,7 @@ class Link:
         if timer is not None:
             timer.cancel()
         now_s = self._scheduler.time()
-        rest_s = self._doubts.rest_s(unit_id, now_s)
+        rest_s = self.doubts.rest_s(unit_id, now_s)
         if rest_s:
             again = functools.partial(self._wait_on, unit_id)
             self._doubt_timers[unit_id] = self._scheduler.call_at(now_s + max(rest_s, MIN_TIMER_S), again)
@@ -724,6 +735,9 @@ class Link:
     def connected(self, carrier: Carrier) -> None:
         """The carrier is open: requests may come."""
         now_s = self._scheduler.time()
+        if self._quiet_timer is not None:  # of a redial
+            self._quiet_timer.cancel()
+            self._quiet_timer = None
         self._carrier = carrier
         self._line = carrier.line
         self._in_flight = self.settings.in_flight if self._line is None else 1
@@ -809,6 +823,9 @@ class Link:
         else:
             self._troubles.tell(self.name, why)
             self.trouble = why
+        if self._quiet_timer is not None:
+            self._quiet_timer.cancel()
+            self._quiet_timer = None
         self.up = self.works = self.redials = False
         self._abandon(self._waiting_now(), why)
         self._tell()
@@ -825,7 +842,7 @@ class Link:
         sent, self._pending = self._pending, {}
         if line is not None and not line.has_ids:
             for request in sent.values():
-                self._doubts.owe(request, self._scheduler.time())
+                self.doubts.owe(request, self._scheduler.time())
         self.failed(why, quiet=quiet)
         self._abandon(list(sent.values()), why)
         self.ended.set()

@@ -295,12 +295,19 @@ def _serial_stroke(target: Target, pieces: Sequence[Piece]) -> None:
         pass
 
 
+RESTART = bytes.fromhex("0800010000")
+"""Restart communications (V1.1b3 6.8.1)."""
+
+
 def ask_honestly(door: Door, port: int, pty: Pty | None, client: ssl.SSLContext | None) -> str:
     """Through the attacked door; empty: the answer was right. Datagrams and lines may lose one, and are asked again."""
     request = pack(door.framing, 7, 1, READ_KNOWN)
     expected = pack(door.framing, 7, 1, ANSWER_KNOWN)
     got = b""
-    for _ in range(3 if door.carrier in ("udp", "serial") else 1):
+    for attempt in range(3 if door.carrier in ("udp", "serial") else 1):
+        if attempt and pty is not None:  # an attacker may have asked for silence (08/04), which ends by 08/01
+            pty.wait_for_silence()
+            pty.send(pack(door.framing, 7, 1, RESTART))
         try:
             got = _exchange(door, port, pty, client, request, len(expected))
         except OSError as error:

@@ -204,7 +204,7 @@ def test_what_all_units_were_told_is_owed_by_nobody() -> None:
 def test_the_next_link_of_a_line_knows_what_was_not_answered_on_this_one() -> None:
     case = Doubting()
     old = case.link
-    case.link = Link("next", case._never, Settings(), case.time, clock=case.time.time, doubts=old._doubts)
+    case.link = Link("next", case._never, Settings(), case.time, clock=case.time.time, doubts=old.doubts)
     case.carrier.close()
     case.reconnect()
     case.ask(TWO_AT_9)
@@ -240,7 +240,7 @@ def test_what_was_out_when_the_line_was_lost_is_owed() -> None:
 def test_after_too_many_different_requests_nothing_is_believed_before_a_silence() -> None:
     case = Doubting()
     for number in range(MAX_OWED + 1):
-        case.link._doubts.owe(Request(1, bytes((3, 0, number, 0, 5)), 1.0, 0, lambda *_: None), case.time.now_s)
+        case.link.doubts.owe(Request(1, bytes((3, 0, number, 0, 5)), 1.0, 0, lambda *_: None), case.time.now_s)
     case.ask(THREE_AT_9)
     [(tid, _, _)] = case.sent()
     case.answer(tid, values(3))

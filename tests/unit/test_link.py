@@ -10,7 +10,7 @@ from gateway.errors import LinkBusy, LinkDown, LinkError, MalformedResponse, Req
 from gateway.interfaces import Request
 from gateway.modbus import mbap
 from gateway.repeat import REPEAT_S
-from gateway.southbound.link import Link
+from gateway.southbound.link import MAX_REDIAL_S, Link
 from gateway.southbound.queues import MAX_POLLS
 from gateway.southbound.seams import Carrier, Owner, Settings
 from tests.support.fake import ManualTime, RecordingCarrier
@@ -579,6 +579,27 @@ def test_a_line_that_does_not_stay_is_opened_anew_and_then_listened_to() -> None
     case.time.advance(0.501)
     assert len(case.sent()) == 1
     assert case.link.counters.redials == 1
+
+
+def test_nobody_waits_long_for_a_new_connection_after_a_time_out() -> None:
+    """The device takes no connection, or does not finish its handshake."""
+    case = Case()
+    case.submit("a", retries=1)
+    case.sent()
+    case.time.advance(1.0)
+    assert case.carrier.closed
+    case.time.advance(MAX_REDIAL_S - 0.01)
+    case.submit("b")
+    assert case.told == []
+    case.time.advance(0.01)
+    assert case.errors == [LinkDown, LinkDown]
+    case.submit("c")
+    assert case.errors[2:] == [LinkDown], "not later than at once"
+    case.reconnect()
+    case.submit("d")
+    [(tid, _, _)] = case.sent()
+    case.answer(tid)
+    assert case.told[3:] == [("d", TWO)]
 
 
 def test_the_time_on_the_wire_is_no_part_of_the_time_out() -> None:
