@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 
 Record = TypeVar("Record")
 
-MAX_WAITING = 50_000
-"""Records that are not written yet, some 20 MB: a disk that hangs for an hour of ordinary writes."""
+MAX_WAITING = 16_384
+"""Records that are not written yet, some 7 MB: a disk that hangs for an hour at four writes a second. A flood that goes
+on beyond what the thread can write fills any size."""
 GATHER_S = 0.2
 """From the first record that waits to its writing; what comes meanwhile leaves with it."""
 SLICE_S = 0.0005
