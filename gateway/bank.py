@@ -449,6 +449,19 @@ class Bank:
         memory = self._areas[table].memory
         return _cut_bits(memory, first, count) if table.is_bits else bytes(memory[2 * first : 2 * (first + count)])
 
+    def look(self, table: Table, first: int, count: int) -> tuple[list[int | None], list[int]]:
+        """What a client would read of each register or bit alone: its value, or None and the exception code."""
+        area = self._areas[table]
+        codes = [0 if area.has(at, 1) else spec.ILLEGAL_ADDRESS for at in range(first, first + count)]
+        for span in area.spans_in(first, first + count) if area.blocked else ():
+            for start, stop, code in span.parts or ((span.first, span.stop, span.code),):
+                for at in range(max(start, first), min(stop, first + count)):
+                    codes[at - first] = codes[at - first] or code
+        values: list[int | None] = []
+        for at, code in enumerate(codes, first):
+            values.append(None if code else int.from_bytes(self.get(table, at, 1), "big"))
+        return values, codes
+
     def fresh(self, table: Table, first: int, count: int) -> bytes | None:
         """As `get`; None when some of it does not exist or has no value that is young enough."""
         area = self._areas[table]

@@ -47,6 +47,21 @@ class TlsError(GatewayError):
     """Certificates or keys cannot be used; the text names the file and says what to do about it."""
 
 
+class AskError(GatewayError):
+    """Somebody asked a running gateway, by whatever way, for what it cannot give or do; the text says why, and what to
+    do. `kind` is one of ASK_KINDS; `code` the exception that a Modbus client would have got, 0: none."""
+
+    def __init__(self, kind: str, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.code = code
+
+
+ASK_KINDS = ("invalid", "missing", "denied", "refused", "unknown", "full")
+"""The request makes no sense; there is no such thing; the rules say no; the device, or our image, says no and nothing
+was changed; nobody knows whether it was done; there are too many of these already."""
+
+
 class DeviceRefused(GatewayError):
     """The device answered with an exception response; its own `code` goes on to the client."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Generator, Hashable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from gateway.errors import LinkBusy, LinkError
 from gateway.modbus import spec
@@ -56,12 +56,20 @@ class Later:
             self._deliver = deliver
 
     def also(self, heard: Callable[[Later], None]) -> None:
-        """Call `heard(self)` when it is settled, before it is delivered, and also when the client has left. For one
-        listener more, who does not wait: what nobody waits for may still not be sent."""
+        """Call `heard(self)` when it is settled, before it is delivered, and also when the client has left. For those
+        who listen besides, and do not wait: what nobody waits for may still not be sent."""
+        before = self._also
         if self.is_settled:
             heard(self)
-        else:
+        elif before is None:
             self._also = heard
+        else:
+
+            def both(later: Later) -> None:
+                before(later)
+                heard(later)
+
+            self._also = both
 
     def abandon(self) -> None:
         """Nobody waits any more."""
@@ -121,6 +129,7 @@ class Request:
         "done",
         "due_s",
         "head",
+        "kept",
         "out",
         "pdu",
         "priority",
@@ -170,6 +179,8 @@ class Request:
         """When it is given up; on the clock of `sent_s`."""
         self.out = False
         """Submitted and not yet called back."""
+        self.kept: list[Any] | None = None
+        """Where the link keeps what came of it, once it has looked that up."""
 
 
 Submit = Callable[[Request], None]

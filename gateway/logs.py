@@ -20,6 +20,8 @@ LEVELS = (logging.INFO, logging.DEBUG)
 """By the number of `-v`."""
 MAX_WAITING = 10_000
 """Lines not written yet."""
+TOLD = {"told": True}
+"""As `extra` of a line: what it says is an event already, in words of its own (gateway.events)."""
 FLUSH_S = 1.0
 """How long the end waits for the last lines."""
 

@@ -73,6 +73,12 @@ def memory_kb() -> int | None:
         return None
 
 
+def cpu_s() -> float:
+    """Processor time since the start, user and system."""
+    used = os.times()
+    return round(used.user + used.system, 3)
+
+
 def open_files() -> int | None:
     """Open descriptors, sockets included; None as for `memory_kb`."""
     try:

@@ -37,32 +37,45 @@ class Finding(NamedTuple):
     whose: str
     what: str
     more: tuple[str, ...] = ()
+    device: str | None = None
+    """The one device that it is about, if it is one."""
 
 
 def findings(snapshot: Data) -> list[Finding]:
     """Everything that is wrong, what concerns most first; empty when all is well."""
+    return [found for found in steps(snapshot) if found is not None]
+
+
+def steps(snapshot: Data) -> Iterator[Finding | None]:
+    """`findings` one after the other; None between them, where others may have their turn: a thousand links take ten
+    milliseconds."""
     links = {str(link["name"]): link for link in snapshot.get("links", ())}
     devices: dict[str, list[Data]] = {name: [] for name in links}
     for device in snapshot.get("devices", ()):
         if device.get("enabled", True):
             devices.setdefault(str(device["link"]), []).append(device)
-    found: list[Finding] = []
     broken = set()
     for name, link in links.items():
+        yield None
         if finding := _link(link, devices[name]):
-            found.append(finding)
+            yield finding
             broken.add(name)
     for states in (("down",), ("waiting", "stale")):
         for name, members in devices.items():
+            yield None
             if name not in broken:
-                found += _devices(links.get(name, {}), [each for each in members if each["state"] in states])
+                yield from _devices(links.get(name, {}), [each for each in members if each["state"] in states])
     for name, link in links.items():
-        found += _demoted_strangers(link, devices[name])
-    found += [_hole(device, hole) for members in devices.values() for device in members for hole in _holes(device)]
-    found += [_overload(link, devices[name]) for name, link in links.items() if _is_overloaded(link)]
+        yield None
+        yield from _demoted_strangers(link, devices[name])
+    for members in devices.values():
+        yield None
+        yield from (_hole(device, hole) for device in members for hole in _holes(device))
+    for name, link in links.items():
+        if _is_overloaded(link):
+            yield _overload(link, devices[name])
     if refused := snapshot.get("gateway", {}).get("reload"):
-        found.append(Finding(US, f"the changed configuration is not in use: {refused}"))
-    return found
+        yield Finding(US, f"the changed configuration is not in use: {refused}")
 
 
 def _link(link: Data, devices: Sequence[Data]) -> Finding | None:
@@ -113,7 +126,10 @@ def _devices(link: Data, devices: Sequence[Data]) -> Iterator[Finding]:
         row = int(device.get("failures_in_row", 0))
         times = f" ({row} in a row)" if row > 1 else ""
         yield Finding(
-            whose, f"{device['name']} (unit {device['unit']}) is {state}{since}: {reason}{times}", tuple(more)
+            whose,
+            f"{device['name']} (unit {device['unit']}) is {state}{since}: {reason}{times}",
+            tuple(more),
+            str(device["name"]),
         )
 
 
@@ -155,7 +171,7 @@ def _hole(device: Data, hole: Data) -> Finding:
     if _is_number(hole.get("next_try_s")):
         more.append(f"tried again in {span(hole['next_try_s'])}; take it out of the plant's file if it is not there")
     what = f"{device['name']} refuses {refused} of {hole['block']}: exception {exception_text(int(hole['code']))}"
-    return Finding(US, what, tuple(more))
+    return Finding(US, what, tuple(more), str(device["name"]))
 
 
 def _is_overloaded(link: Data) -> bool:

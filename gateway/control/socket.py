@@ -164,10 +164,10 @@ class ControlSocket:
             what = f"there is no command {json.dumps(name)[:MAX_SHOWN]}" if "command" in request else "no `command`"
             return _refusal(f"{what}; there is: {there_is}")
         try:
+            result = command(request)
+            if inspect.isawaitable(result):  # a write waits for its device; others are answered meanwhile
+                result = await result
             async with self._turn:
-                result = command(request)
-                if inspect.isawaitable(result):
-                    result = await result
                 return [b'{"ok": true, "result": ', *await _encoded(result), b"}\n"]
         except ControlError as error:
             return _refusal(str(error))

@@ -7,6 +7,7 @@ any more, when a write begins that it may not have seen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.errors import LinkError
@@ -33,11 +34,13 @@ class Airport(Protocol):
 class Waiter(Later):
     """One client's request."""
 
-    __slots__ = ("_flight",)
+    __slots__ = ("_flight", "begun_s")
 
-    def __init__(self, flight: Flight) -> None:
+    def __init__(self, flight: Flight, begun_s: float) -> None:
         Later.__init__(self)  # `super()` costs more than what it calls
         self._flight = flight
+        self.begun_s = begun_s
+        """When it was asked."""
 
     def abandon(self) -> None:
         super().abandon()
@@ -48,16 +51,25 @@ class Waiter(Later):
 class Flight(Request):
     """One read."""
 
-    __slots__ = ("_airport", "waiters")
+    __slots__ = ("_airport", "_clock", "waiters")
 
-    def __init__(self, airport: Airport, unit_id: int, pdu: bytes, timeout_s: float, quirks: frozenset[str]) -> None:
+    def __init__(
+        self,
+        airport: Airport,
+        unit_id: int,
+        pdu: bytes,
+        timeout_s: float,
+        quirks: frozenset[str],
+        clock: Callable[[], float],
+    ) -> None:
         Request.__init__(self, unit_id, pdu, timeout_s, RETRIES, self._landed, quirks, _ASK)
+        self._clock = clock
         self._airport = airport
         self.waiters: list[Waiter] = []
 
     def join(self) -> Waiter:
         """One more who gets the answer."""
-        waiter = Waiter(self)
+        waiter = Waiter(self, self._clock())
         self.waiters.append(waiter)
         return waiter
 

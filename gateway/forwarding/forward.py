@@ -12,6 +12,7 @@ the read was asked, less the `cache` time.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 from gateway.errors import LinkError
 from gateway.forwarding.flight import Flight
@@ -19,6 +20,7 @@ from gateway.forwarding.kinds import Kind, kind_of, kinds
 from gateway.interfaces import Later, Submit, SubmitWrite, Write, exception_code, exception_response, once
 from gateway.modbus import spec
 from gateway.modbus.reach import describe
+from gateway.traffic import Histogram
 
 MAX_CACHED = 256
 """Answers kept per forward, at most 65 KB; the oldest is dropped: it has the least time to live."""
@@ -32,7 +34,7 @@ _READ, _ASK, _WRITE, _LOOK = int(Kind.READ), int(Kind.ASK), int(Kind.WRITE), int
 class Counters:
     """What came through a forward since the start."""
 
-    __slots__ = ("cached", "failed", "refused", "requests", "shared")
+    __slots__ = ("cached", "failed", "refused", "requests", "shared", "took")
 
     def __init__(self) -> None:
         self.requests = 0
@@ -44,9 +46,12 @@ class Counters:
         """Not passed on: 01."""
         self.failed = 0
         """Without an answer of the device: 0A and 0B."""
+        self.took = Histogram()
+        """How long clients waited for their answers, whatever these were; refusals and kept answers take no time."""
 
-    def snapshot(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in self.__slots__}
+    def snapshot(self) -> dict[str, Any]:
+        counts = {name: getattr(self, name) for name in self.__slots__ if name != "took"}
+        return {**counts, "took": self.took.snapshot()}
 
 
 class Forward:
@@ -105,6 +110,7 @@ class Forward:
         if kind == _READ:
             if self._cache_s and (kept := self._kept(pdu)) is not None:
                 counters.cached += 1
+                counters.took.add(0.0)
                 return kept
             flight = self._flights.get(pdu)
             if flight is not None:
@@ -134,7 +140,7 @@ class Forward:
     # -- reads --------------------------------------------------------------------------------------------------
 
     def _fly(self, pdu: bytes, *, shared: bool) -> bytes | Later | None:
-        flight = Flight(self, self._unit_id, pdu, self.timeout_s, self._quirks)
+        flight = Flight(self, self._unit_id, pdu, self.timeout_s, self._quirks, self._clock)
         waiter = flight.join()
         if shared:
             self._flights[pdu] = flight
@@ -144,6 +150,9 @@ class Forward:
 
     def landed(self, flight: Flight, answer: bytes | None, error: LinkError | None) -> bytes:
         """A flight is over: what its clients get."""
+        now_s = self._clock()
+        for waiter in flight.waiters:
+            self.counters.took.add(now_s - waiter.begun_s)
         self._reading -= 1
         pdu = flight.pdu
         if self._flights.get(pdu) is flight:
@@ -191,13 +200,17 @@ class Forward:
 
     # -- writes -------------------------------------------------------------------------------------------------
 
+    def now_s(self) -> float:
+        return self._clock()
+
     def _begin_write(self, passage: Passage) -> None:
         self._forget()
         self._writing += 1
         self._write(passage.write)
 
-    def write_ended(self, pdu: bytes, answer: bytes | None, error: LinkError | None) -> bytes:
+    def write_ended(self, pdu: bytes, begun_s: float, answer: bytes | None, error: LinkError | None) -> bytes:
         """A write of ours is over, and `written` has heard of it: what its client gets."""
+        self.counters.took.add(self._clock() - begun_s)
         self._writing -= 1
         if answer is not None:
             return answer
@@ -215,18 +228,19 @@ class Forward:
 class Passage(Later):
     """A client's write on its way through the writer."""
 
-    __slots__ = ("_forward", "_pdu", "write")
+    __slots__ = ("_begun_s", "_forward", "_pdu", "write")
 
     def __init__(self, forward: Forward, pdu: bytes) -> None:
         super().__init__()
         self._forward = forward
         self._pdu = pdu
+        self._begun_s = forward.now_s()
         self.write = Write(once(pdu), describe(pdu), self._ended, timeout_s=forward.timeout_s)
 
     def _ended(self, answer: bytes | None, error: LinkError | None) -> None:
         self.write.done = _over  # no circles: the collector has nothing to do here
         self.error = error
-        self.settle(self._forward.write_ended(self._pdu, answer, error))
+        self.settle(self._forward.write_ended(self._pdu, self._begun_s, answer, error))
 
     def abandon(self) -> None:
         super().abandon()

@@ -194,7 +194,8 @@ def _second(seconds: int) -> str:
 def _who(origin: Origin) -> str:
     client, role, door = map(json.dumps, (origin.peer, origin.role, origin.door))
     shown = "" if origin.certificate is None else f',"certificate":{json.dumps(origin.certificate)}'
-    return f'"client":{client},"role":{role}{shown},"door":{door}'
+    user = "" if origin.user is None else f',"user":{json.dumps(origin.user)}'
+    return f'"client":{client}{user},"role":{role}{shown},"door":{door}'
 
 
 def _of_table(pdu: bytes, old: bytes | None) -> tuple[str, str, str]:

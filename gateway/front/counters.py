@@ -116,6 +116,7 @@ class Counters(Traffic):
 
     __slots__ = (
         "_refused_before",
+        "by_unit",
         "clients",
         "connections",
         "crowded",
@@ -125,6 +126,7 @@ class Counters(Traffic):
         "half",
         "handshakes_failed",
         "held",
+        "refused_by_unit",
         "refused_connections",
         "slowed",
         "twins",
@@ -159,6 +161,10 @@ class Counters(Traffic):
         """Clients closed because they did not fetch their answers."""
         self.held = 0
         """How often a client was not read any more because too many of its requests had no answer yet."""
+        self.by_unit = [0] * 256
+        """Requests since the start by unit id as it was asked; with answers of every way, serial lines too."""
+        self.refused_by_unit = [0] * 256
+        """Those that were answered with an exception."""
         super().__init__()
 
     def _zero(self) -> None:
@@ -167,11 +173,25 @@ class Counters(Traffic):
         """Answered with 04: our bugs."""
         self._refused_before = self.refused_connections
 
+    def count_units(self, unit_ids: bytes) -> None:
+        """Requests that are counted already, by their unit ids; mostly it is one."""
+        unit_id, count = unit_ids[0], len(unit_ids)
+        if unit_ids.count(unit_id) == count:
+            self.by_unit[unit_id] += count
+        else:
+            for unit_id in unit_ids:
+                self.by_unit[unit_id] += 1
+
+    def asked(self, unit_id: int) -> None:
+        """One more request, to this unit id."""
+        self.requests += 1
+        self.by_unit[unit_id] += 1
+
     @property
     def has_refused_clients(self) -> bool:
         """Since the counters were cleared."""
         return self.refused_connections > self._refused_before
 
     def snapshot(self) -> dict[str, int]:
-        names = {*Traffic.__slots__, *Counters.__slots__} - {"events", "_refused_before"}
+        names = {*Traffic.__slots__, *Counters.__slots__} - {"events", "_refused_before", "by_unit", "refused_by_unit"}
         return {name: getattr(self, name) for name in sorted(names)}

@@ -20,6 +20,7 @@ from gateway.front.units import Denied, Units, View
 from gateway.interfaces import Later, Plan, Unit, exception_response
 from gateway.modbus import spec
 from gateway.modbus.reach import BROADCASTS, MAY_WRITE
+from gateway.traffic import Tap, Taps
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ MAX_VIEWS = 64
 """Views kept although nobody who is connected may need them: a client that connects for each request finds its own.
 Those in use are as many as there are clients with rights of different kinds, at most `max_connections`."""
 NOT_WATCHED = bytes(256)
+WATCHED = bytes((1,)) * 256
 
 
 class Origin(NamedTuple):
@@ -44,6 +46,10 @@ class Origin(NamedTuple):
     """From its certificate (MB-TCP-Security R-21); None: it has none, or no certificate."""
     certificate: str | None = None
     """Subject and serial number, for people; None: it has shown none."""
+    user: str | None = None
+    """Who is logged in to the page; None: nobody is, or it is no page."""
+    local: str = ""
+    """The address of ours that it came to, for traces: `10.0.0.1:502`."""
 
 
 class Watch(Protocol):
@@ -75,10 +81,11 @@ class Entry:
         self.watched = MAY_WRITE if gate.audit is not None else NOT_WATCHED
         """By function code: 1 when `ask` must be used instead of the unit's `answer`."""
 
-    def ask(self, unit_id: int, pdu: bytes) -> bytes | Later | None:
+    def ask(self, unit_id: int, pdu: bytes, tid: bytes = b"") -> bytes | Later | None:
         """The answer of whoever has this unit id now, audited; a bug is a traceback in the log and 04. Never raises.
 
-        Ages are not judged here: `Gate.judge` comes before, once for all that arrived together.
+        `tid`: the transaction id as it came, where there is one; for traces. Ages are not judged here: `Gate.judge`
+        comes before, once for all that arrived together.
         """
         gate, unit = self._gate, self.slots[unit_id]
         try:
@@ -121,6 +128,10 @@ class Entry:
             except Exception:
                 self.fault(0, pdu)
 
+    def allows(self, unit_id: int, pdu: bytes) -> bool:
+        """Whether the rules let it be asked; for those who want to know before they ask."""
+        return self._rights.allows(self.meant[unit_id], pdu)
+
     def may_overtake(self, unit: Unit, unit_id: int, pdu: bytes) -> bool:
         """Whether it may begin while `unit` has not answered what came before; another unit, or a bug, says no."""
         try:
@@ -142,10 +153,59 @@ class Entry:
         return exception_response(pdu, spec.SERVER_FAILURE)
 
 
+class TappedEntry(Entry):
+    """The same, while somebody looks at what this client asks and gets. Every request takes the way through here."""
+
+    __slots__ = ("_taps",)
+
+    def __init__(
+        self, gate: Gate, origin: Origin, units: Units, rights: Rights, view: View | None, taps: tuple[Tap, ...]
+    ) -> None:
+        super().__init__(gate, origin, units, rights, view)
+        self._taps = taps
+        self.plans = {}
+        self.watched = WATCHED
+
+    def ask(self, unit_id: int, pdu: bytes, tid: bytes = b"") -> bytes | Later | None:
+        number = int.from_bytes(tid, "big")
+        self._show(unit_id, number, pdu, is_request=True)
+        return self._shown(unit_id, number, super().ask(unit_id, pdu, tid))
+
+    def ask_here(self, unit: Unit, unit_id: int, pdu: bytes) -> bytes | Later | None:
+        self._show(unit_id, 0, pdu, is_request=True)
+        return self._shown(unit_id, 0, super().ask_here(unit, unit_id, pdu))
+
+    def broadcast(self, pdu: bytes) -> None:
+        self._show(0, 0, pdu, is_request=True)
+        super().broadcast(pdu)
+
+    def remember(self, key: bytes, unit: Unit, pdu: bytes) -> None:
+        """What is answered without being asked is not seen."""
+
+    def _shown(self, unit_id: int, number: int, answer: bytes | Later | None) -> bytes | Later | None:
+        """The answer is shown when it leaves: one that is still to come, when it is there."""
+        if isinstance(answer, Later):
+
+            def settled(later: Later) -> None:
+                note = "left" if not later.wanted else "silent" if later.answer is None else ""
+                self._show(unit_id, number, later.answer or b"", is_request=False, note=note)
+
+            answer.also(settled)
+        else:
+            note = "silent" if answer is None else ""
+            self._show(unit_id, number, answer or b"", is_request=False, note=note)
+        return answer
+
+    def _show(self, unit_id: int, number: int, pdu: bytes, *, is_request: bool, note: str = "") -> None:
+        peer, local = self.origin.peer, self.origin.local
+        for tap in self._taps:
+            tap.put("client", peer, peer, local, unit_id, number, pdu, is_request=is_request, note=note)
+
+
 class Gate:
     """Admits clients."""
 
-    __slots__ = ("_views", "access", "audit", "counters", "freshness", "generation", "units")
+    __slots__ = ("_views", "access", "audit", "counters", "freshness", "generation", "taps", "units")
 
     def __init__(self, units: Units, freshness: Freshness, counters: Counters, audit: Watch | None = None) -> None:
         self.units = units
@@ -154,6 +214,8 @@ class Gate:
         self.audit = audit
         self.access = Access()
         """`server.access`: for whoever comes through a door without rules of its own."""
+        self.taps: Taps | None = None
+        """Who may look at what clients ask; None: nobody ever will."""
         self.generation = 0
         """Another one: what was admitted before must be admitted anew before it is served again."""
         self._views: OrderedDict[Rights, View] = OrderedDict()
@@ -170,7 +232,10 @@ class Gate:
         rights = (access or self.access).rights(origin.host, origin.role)
         if rights is None:
             return None
-        return Entry(self, origin, self.units, rights, None if rights is EVERYTHING else self._view(rights))
+        view = None if rights is EVERYTHING else self._view(rights)
+        if self.taps is not None and (taps := self.taps.of_client(origin.peer)):
+            return TappedEntry(self, origin, self.units, rights, view, taps)
+        return Entry(self, origin, self.units, rights, view)
 
     def welcomes(self, origin: Origin, access: Access | None = None) -> bool:
         """Whether it is worth while to find out who this is: somebody from there may do something."""

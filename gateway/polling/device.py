@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from gateway import clock
+from gateway.logs import TOLD
 from gateway.polling.held import Writable
 from gateway.polling.rates import Measured
 from gateway.repeat import Repeats
@@ -90,6 +91,8 @@ class LinkState(Protocol):
 
 CONNECTING = "connecting"
 """A link's trouble before its first attempt has ended."""
+RECONNECTING = "the device closed the connection while nothing was asked; reconnecting"
+"""Why it is down when its link has no trouble yet: many a device does that to an idle connection."""
 
 
 class Device:
@@ -132,6 +135,10 @@ class Device:
         """It has answered since the link came up."""
         self._next_probe = 0
         self.state = State.WAITING if link is not None else State.DISABLED
+        self.before = self.state
+        """The state before the last change."""
+        self._since_s = clock()
+        """When its state changed."""
 
     def good(self) -> None:
         """A request was answered with data."""
@@ -204,7 +211,9 @@ class Device:
         state = self._state()
         if state is self.state:
             return
-        before, self.state = self.state, state
+        before = self.before = self.state
+        self.state = state
+        self._since_s = self._clock()
         self._owes_stale = False
         if state is not State.GOOD:
             self.is_plain = False
@@ -222,7 +231,14 @@ class Device:
         self._owes_stale = more is None
         if more is not None:
             self._told_stale = True
-            log.warning("device %s: stale%s%s", self.name, self._why(), more)
+            log.warning("device %s: stale%s%s", self.name, self._why(), more, extra=TOLD)
+
+    @property
+    def reason(self) -> str:
+        """Why its state is what it is; empty while all is well, or nothing is known."""
+        if self.state is State.DOWN and self._link is not None and not self._link.up:
+            return self._link.trouble or RECONNECTING
+        return self.last_error if self.state in (State.DOWN, State.STALE) else ""
 
     def _why(self) -> str:
         return f" ({self.last_error})" if self.last_error else ""
@@ -268,6 +284,7 @@ class Device:
             "unit": self.unit_id,
             "enabled": self._link is not None,
             "state": self.state.name.lower(),
+            "since_s": round(max(now_s - self._since_s, 0.0), 1),
             "age_s": round(age_s, 3) if math.isfinite(age_s) else None,
             "last_error": self.last_error,
             "last_exception": self.last_exception,

@@ -188,6 +188,7 @@ class Job:
             self._decode = decoder(self.block.tags, self.block.first)
             for sink in tags:
                 sink.point.source = self
+                sink.point.touch()
                 if sink.exact:  # written while it was read in another request
                     self._is_exact = self._odd = True
         if self._last is not None:
@@ -311,16 +312,24 @@ class Job:
         self._freshness.renew(self, now_s + self._stale_s)
         self.good_count += 1
         self.asked_s += self.request.took_s
+        was_good = not (self.error or self._refused or self.stale)
         self.error = ""
         self._refused = 0
         self._busy_in_row = 0
+        if not was_good:
+            self._touch()
         if self.stale:
             self.stale = False
             self.device.review()
         self.device.good()
 
+    def _touch(self) -> None:
+        """The quality of its values is another, or why it is."""
+        for sink in self._tags:
+            sink.point.touch()
+
     def _failed(self, error: LinkError | None) -> None:
-        self.error = str(error)
+        self._fail(str(error))
         if isinstance(error, RequestTimeout):
             self.other_count += 1
             self.asked_s += self.request.timeout_s * max(self.request.attempts, 1)
@@ -328,7 +337,7 @@ class Job:
 
     def _exception(self, code: int) -> int:
         """An answer, but no data. Only 01, 02 and 03 say that the block can never be read as it is: their code."""
-        self.error = f"refused with {spec.exception_text(code)}"
+        self._fail(f"refused with {spec.exception_text(code)}")
         self.other_count += 1
         self.asked_s += self.request.took_s
         self.device.failed(self.error, code)
@@ -336,6 +345,11 @@ class Job:
             self.busy_count += 1
             self._ask_busy_again()
         return code if code in REFUSALS else FAILED
+
+    def _fail(self, error: str) -> None:
+        if error != self.error:
+            self.error = error
+            self._touch()
 
     def _ask_busy_again(self) -> None:
         """After a pause, unless its next turn comes first."""
@@ -420,6 +434,7 @@ class Job:
         for sink in self._tags:
             sink.refuse(code)
         self.stale = True
+        self._touch()
 
     def expire(self) -> None:
         """Too old: from now on clients get what `on_stale` says."""
@@ -430,6 +445,7 @@ class Job:
             self._stretch.lose()
         for sink in self._tags:
             sink.lose()
+        self._touch()
         self._owner.expired(self)
 
     def _forget(self) -> None:
@@ -484,6 +500,7 @@ class Job:
             self._doubts = [left for held in self._doubts if (left := held.without(touched, size)) is not None]
             for sink in self._tags_in(write.first, write.count):
                 sink.point.doubt = ""
+                sink.point.touch()
 
     def _settle_writes(self, answer: bytes) -> bytes:
         """An answer after a write: with what was written if it was asked before, else as the device holds it."""
@@ -517,12 +534,14 @@ class Job:
         self._doubts.append(held)
         for sink in self._tags_of(held):
             sink.point.doubt = f"was written {meant}, the device holds {found}"
+            sink.point.touch()
 
     def _end_doubts(self, over: Sequence[Held]) -> None:
         for held in over:
             self._doubts.remove(held)
             for sink in self._tags_of(held):
                 sink.point.doubt = ""
+                sink.point.touch()
 
     def _tags_of(self, held: Held) -> list[TagSink]:
         return self._tags_in(held.first, held.count)

@@ -190,6 +190,7 @@ class TagSink:
         point.value = value
         point.cause = ""
         point.changes += 1
+        point.touch()
         if self._target is not None:
             self._target.filled()
 
@@ -211,6 +212,7 @@ class TagSink:
 
     def _no_value(self, cause: str) -> None:
         self.point.cause = cause
+        self.point.touch()
         self.lose()
 
     def lose(self) -> None:

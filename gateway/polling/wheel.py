@@ -89,6 +89,11 @@ class Wheel:
         """Call once, in `delay_s`; for what has no grid."""
         return self._scheduler.call_at(self._scheduler.time() + delay_s, callback)
 
+    def overdue_s(self) -> float:
+        """How late the next slot is; 0 when it is still to come, or there is none. A wheel that turns is late by no
+        more than the loop is."""
+        return max(self._scheduler.time() - self._heap[0] * SLOT_S, 0.0) if self._heap else 0.0
+
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()

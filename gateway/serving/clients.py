@@ -13,7 +13,8 @@ import ipaddress
 import logging
 import socket
 import sys
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 from gateway.config.model import Limits
 from gateway.front.access import Host
@@ -21,6 +22,8 @@ from gateway.front.gate import Entry, Gate, Origin
 from gateway.keepalive import set_keepalive
 from gateway.serving.doors import Door
 from gateway.serving.pace import Pace
+from gateway.serving.rows import Seen, row_of
+from gateway.traffic import address_text
 
 if sys.platform == "linux":
     from fcntl import ioctl
@@ -62,6 +65,12 @@ class Client(Protocol):
     """When it last sent something, on the freshness's clock."""
     waiting: int
     """Requests without an answer."""
+    requests: int
+    exceptions: int
+
+    def heard(self) -> tuple[int, bytes] | None:
+        """Unit id and PDU of a request that it sent last; None: it sent none yet. For those who look."""
+        ...
 
     def admit(self, entry: Entry) -> None:
         """After a reload: from now on this is what it may use, and `pace` may be another."""
@@ -83,9 +92,12 @@ class Client(Protocol):
 class _Place:
     """What is known of a client that is in."""
 
-    __slots__ = ("address", "door", "is_known", "origin", "transport", "unfetched", "unfetched_since_s")
+    __slots__ = ("address", "door", "is_known", "origin", "seen", "since_s", "transport", "unfetched",
+                 "unfetched_since_s")  # fmt: skip
 
-    def __init__(self, origin: Origin, door: Door, transport: asyncio.Transport, address: _Address | None) -> None:
+    def __init__(
+        self, origin: Origin, door: Door, transport: asyncio.Transport, address: _Address | None, since_s: float
+    ) -> None:
         self.origin = origin
         self.is_known = True
         """False: its carrier is still finding out who it is; no request of it is answered before."""
@@ -95,6 +107,8 @@ class _Place:
         self.unfetched = 0
         """Bytes that it had not fetched when it was last looked at."""
         self.unfetched_since_s = 0.0
+        self.since_s = since_s
+        self.seen = Seen()
 
 
 class _Address:
@@ -137,6 +151,8 @@ class Clients:
         self._full = False
         self._lines = 0
         self._lines_since_s = 0.0
+        self.heard: Callable[[str, str], None] = _nobody
+        """Called with peer and text for each line about a client."""
         self._told: set[Host | None] = set()
         """Addresses of which a refusal was told in this minute."""
         self._told_since_s = 0.0
@@ -249,7 +265,7 @@ class Clients:
             address.connections += 1
         counters.connections += 1
         counters.clients += 1
-        place = self._connected[client] = _Place(origin, door, transport, address)
+        place = self._connected[client] = _Place(origin, door, transport, address, client.last_s)
         client.pace = self._pace(address)
         sock = transport.get_extra_info("socket")
         with contextlib.suppress(OSError):  # it may be gone already
@@ -314,7 +330,7 @@ class Clients:
         self.say("client %s disconnected%s (%d connected)", client.peer, reason, self.counters.clients)
 
     def say(self, message: str, *args: object) -> None:
-        """One line about a client, within LINES_PER_MINUTE."""
+        """One line about a client, within LINES_PER_MINUTE; the first of `args` is its peer."""
         now_s = self.gate.freshness.clock()
         if now_s - self._lines_since_s >= 60.0:
             if self._lines > LINES_PER_MINUTE:
@@ -323,8 +339,18 @@ class Clients:
         self._lines += 1
         if self._lines <= LINES_PER_MINUTE:
             log.info(message, *args)
+            self.heard(str(args[0]), message % args)
         elif self._lines == LINES_PER_MINUTE + 1:
             log.warning("more than %d lines about clients within a minute: the rest is counted", LINES_PER_MINUTE)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One row for each who is connected, for those who look: their looking is what `seen` is sampled by."""
+        clock = self.gate.freshness.clock
+        for client, place in list(self._connected.items()):
+            if client in self._connected:
+                origin, heard = place.origin, client.heard()
+                row = row_of(origin, place.door, place.since_s, client.last_s, clock(), place.seen, client, heard)
+                yield {**row, "unfetched": _unfetched(place.transport)}
 
     def _look(self) -> None:
         """Close who takes too long, forget what is over; look again soon."""
@@ -391,7 +417,12 @@ def _origin(client: Client, transport: asyncio.Transport, door: Door, role: str 
     """Who a client is; it is told what it is called."""
     host, port = (transport.get_extra_info("peername") or ("?", 0))[:2]  # None: it has gone already
     client.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return Origin(client.peer, host_of(host), str(door.url), role)
+    local = address_text(transport.get_extra_info("sockname"))
+    return Origin(client.peer, host_of(host), str(door.url), role, local=local)
+
+
+def _nobody(peer: str, text: str) -> None:
+    """Nobody listens."""
 
 
 def _unfetched(transport: asyncio.Transport) -> int:

@@ -31,6 +31,11 @@ read of the socket has a thousand of them."""
 MAX_WAITING = 256
 """Requests of one client without an answer. More are left in its socket until there are fewer; nothing is lost."""
 
+MAX_HEARD_SIZE = 1024
+"""What a client sent last is kept for those who look, as it came (to cut it costs more than to keep it); of more than
+this only the first request, at most MAX_FRAME_SIZE."""
+MAX_FRAME_SIZE = mbap.LENGTH_SEEN_SIZE + mbap.MAX_LENGTH
+
 LAST_ANSWERS_S = 5.0
 """How long a client that is leaving may take to fetch its last answers; its place must not stay taken for ever."""
 
@@ -56,15 +61,18 @@ class Connection(asyncio.Protocol):
         "_entry",
         "_eof",
         "_half_s",
+        "_heard",
         "_lanes",
         "_out",
         "_paused",
         "_plans",
         "_rest",
         "_transport",
+        "exceptions",
         "last_s",
         "pace",
         "peer",
+        "requests",
         "waiting",
     )
 
@@ -98,6 +106,11 @@ class Connection(asyncio.Protocol):
         """When it last sent something."""
         self.peer = "?"
         self.pace: Pace | None = None
+        self.requests = 0
+        """Of it, answered or not."""
+        self.exceptions = 0
+        self._heard = b""
+        """What it sent last: begins with a whole frame."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -113,6 +126,11 @@ class Connection(asyncio.Protocol):
         """It may use this from now on, at `pace`; what has begun goes on."""
         self._entry = entry
         self._plans = entry.plans if self.pace is None else _NO_PLANS
+
+    def heard(self) -> tuple[int, bytes] | None:
+        """Unit id and PDU of a request that it sent with its last bytes; None: it sent none yet."""
+        frame = self._heard
+        return (frame[6], frame[7 : 6 + (frame[4] << 8 | frame[5])]) if frame else None
 
     def half_since_s(self) -> float | None:
         """When the request began of which only a part has come; None: there is none, or its rest may lie with us."""
@@ -142,7 +160,11 @@ class Connection(asyncio.Protocol):
         if plan is not None and not self._lanes:
             # One request, asked before: the common case of all clients that wait for their answer.
             prefix, memory, first, stop = plan
-            clients.counters.requests += 1
+            counters = clients.counters
+            counters.requests += 1
+            counters.by_unit[data[6]] += 1
+            self.requests += 1
+            self._heard = data
             self._rest = b""
             if self._transport is not None:
                 self._transport.write(data[:2] + prefix + memory[first:stop])
@@ -159,7 +181,9 @@ class Connection(asyncio.Protocol):
         pace = self.pace
         most = MAX_FRAMES_PER_TURN if pace is None else min(MAX_FRAMES_PER_TURN, pace.share(self))
         answers: list[bytes] = []
+        by_unit = counters.by_unit
         start, end, requests, broken, full = 0, min(len(data), MAX_SIZE_PER_TURN), 0, "", False
+        row = 0  # from there to `start` all were answered from plans: their units are counted together
         while requests < most:
             plan = plans.get(data[start + 2 : start + 12])
             if plan is not None:
@@ -168,6 +192,9 @@ class Connection(asyncio.Protocol):
                 start += 12
                 requests += 1
                 continue
+            if start > row:
+                counters.count_units(data[row + 6 : start : 12])
+                row = start
             if end - start < _LENGTH_SEEN_SIZE:
                 break
             protocol, length = _protocol_and_length(data, start + 2)
@@ -177,6 +204,7 @@ class Connection(asyncio.Protocol):
             stop = start + 6 + length
             if stop > end:
                 break
+            row = stop
             unit_id, pdu = data[start + 6], data[start + 7 : stop]
             unit = slots[unit_id]
             if lanes:
@@ -186,13 +214,16 @@ class Connection(asyncio.Protocol):
                 lane = lanes.get(entry.meant[unit_id])
                 if lane is not None:
                     requests += 1
+                    by_unit[unit_id] += 1
                     self.waiting += 1
                     lane.take(data[start : start + 2], unit_id, pdu)
                     start = stop
                     continue
             requests += 1
+            by_unit[unit_id] += 1
             try:
-                answer = unit.answer(pdu) if not watched[pdu[0]] else entry.ask(unit_id, pdu)
+                is_plain = not watched[pdu[0]]
+                answer = unit.answer(pdu) if is_plain else entry.ask(unit_id, pdu, data[start : start + 2])
             except Exception:
                 answer = entry.fault(unit_id, pdu)
             if type(answer) is not bytes and isinstance(answer, Later):
@@ -213,11 +244,18 @@ class Connection(asyncio.Protocol):
                 answers.append(data[start : start + 2] + _tail(0, len(answer) + 1, unit_id) + answer)
                 function = answer[0]
                 if function >= _EXCEPTION:
+                    self.exceptions += 1
+                    counters.refused_by_unit[unit_id] += 1
                     counters.refused(answer[1], counters.requests + requests)
                 elif function in _REGISTER_READS:
                     entry.remember(data[start + 2 : stop], unit, pdu)
             start = stop
-        counters.requests += requests
+        if start > row:
+            counters.count_units(data[row + 6 : start : 12])
+        if requests:
+            counters.requests += requests
+            self.requests += requests
+            self._heard = data if start <= MAX_HEARD_SIZE else data[:MAX_FRAME_SIZE]
         if pace is not None:
             pace.spend(requests)
         transport = self._transport
@@ -281,11 +319,11 @@ class Connection(asyncio.Protocol):
 
     # -- lanes --------------------------------------------------------------------------------------------------
 
-    def ask(self, unit_id: int, pdu: bytes) -> bytes | Later | None:
+    def ask(self, unit_id: int, pdu: bytes, tid: bytes) -> bytes | Later | None:
         """The answer of whoever has this unit id now, judged by its age now and not when it was received."""
         assert self._entry is not None
         self._clients.gate.judge()
-        return self._entry.ask(unit_id, pdu)
+        return self._entry.ask(unit_id, pdu, tid)
 
     def may_overtake(self, unit: Unit, unit_id: int, pdu: bytes) -> bool:
         """Whether it may begin while the unit has not answered what came before; a bug says no."""
@@ -301,6 +339,8 @@ class Connection(asyncio.Protocol):
         counters = self._clients.counters
         for frame in frames:
             if frame[7] >= _EXCEPTION:
+                self.exceptions += 1
+                counters.refused_by_unit[frame[6]] += 1
                 counters.refused(frame[8])
         for _ in range(answered - len(frames)):
             counters.unanswered()

@@ -46,9 +46,12 @@ class Framed(asyncio.Protocol):
         "_requests",
         "_transport",
         "_unit_id",
+        "exceptions",
+        "last_heard",
         "last_s",
         "pace",
         "peer",
+        "requests",
         "waiting",
     )
 
@@ -81,6 +84,9 @@ class Framed(asyncio.Protocol):
         self.last_s = 0.0
         """When it last sent something."""
         self.peer = "?"
+        self.requests = 0
+        self.exceptions = 0
+        self.last_heard: Frame | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -93,6 +99,10 @@ class Framed(asyncio.Protocol):
     def admit(self, entry: Entry) -> None:
         """From now on this is what it may use."""
         self._entry = entry
+
+    def heard(self) -> Frame | None:
+        """Unit id and PDU of its last request."""
+        return self.last_heard
 
     def half_since_s(self) -> float | None:
         """Since when the client has owed the rest of a request; None: it owes none."""
@@ -178,17 +188,21 @@ class Framed(asyncio.Protocol):
         """The answer of one of our units; None: nobody here answers."""
         entry, counters = self._entry, self._clients.counters
         assert entry is not None
+        self.requests += 1
+        self.last_heard = (unit_id, pdu)
         if not unit_id:
             entry.broadcast(pdu)
-            counters.requests += 1
+            counters.asked(0)
             counters.unanswered(received=events.BROADCAST if pdu[0] in BROADCASTS else events.RECEIVED)
             return None
         answer = entry.ask(unit_id, pdu) if entry.known[unit_id] else None
-        counters.requests += 1  # not before: who asks for the counters is not in them
+        counters.asked(unit_id)  # not before: who asks for the counters is not in them
         return answer
 
     def _frame(self, unit_id: int, answer: bytes) -> bytes:
         if answer[0] >= spec.EXCEPTION_BIT:
+            self.exceptions += 1
+            self._clients.counters.refused_by_unit[unit_id] += 1
             self._clients.counters.refused(answer[1])
         return self._requests.pack(unit_id, answer)
 

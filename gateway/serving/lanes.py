@@ -19,7 +19,7 @@ _tail = mbap.TAIL.pack
 class Client(Protocol):
     """The connection, as its lanes see it."""
 
-    def ask(self, unit_id: int, pdu: bytes) -> bytes | Later | None:
+    def ask(self, unit_id: int, pdu: bytes, tid: bytes) -> bytes | Later | None:
         """The answer of whoever has this unit id now; never raises."""
         ...
 
@@ -58,7 +58,7 @@ class Lane:
             self._waiting.append((tid, unit_id, pdu))
             return
         self._moving = True
-        answer = client.ask(unit_id, pdu)
+        answer = client.ask(unit_id, pdu, tid)
         self._moving = False
         self._begun.append((tid, unit_id, answer))
         first = self._begun[0][2]
@@ -96,6 +96,6 @@ class Lane:
             if not waiting or (begun and not client.may_overtake(self._unit, waiting[0][1], waiting[0][2])):
                 break
             tid, unit_id, pdu = waiting.pop(0)
-            begun.append((tid, unit_id, client.ask(unit_id, pdu)))
+            begun.append((tid, unit_id, client.ask(unit_id, pdu, tid)))
         self._moving = False
         client.deliver(self, frames, answered, is_empty=not begun)

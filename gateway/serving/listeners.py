@@ -18,6 +18,7 @@ from gateway.errors import ListenError
 from gateway.front.access import Access
 from gateway.serving.doors import Door
 from gateway.serving.ports import listen_error
+from gateway.systemd import NOTHING_HANDED_OVER, HandedOver, Place
 
 log = logging.getLogger(__name__)
 
@@ -144,21 +145,39 @@ class Accepting:
     """A listener whose clients connect: TCP, and TLS on it."""
 
     def __init__(self, scheme: str, servers: Sequence[asyncio.Server]) -> None:
-        """`servers`: several may share their sockets."""
+        """`servers`: one for each socket or all of them; it takes more of them later that share these."""
         self._servers = servers
-        self.names = [name_of(scheme, sock.getsockname()) for sock in servers[0].sockets]
+        self.names = [name_of(scheme, sock.getsockname()) for server in servers for sock in server.sockets]
 
     @classmethod
-    async def open(cls, make: Callable[[], asyncio.Protocol], door: Door, backlog: int) -> Accepting:
-        """`make()` is the protocol of a new client."""
+    async def open(
+        cls,
+        make: Callable[[], asyncio.Protocol],
+        door: Door,
+        backlog: int,
+        handed_over: HandedOver = NOTHING_HANDED_OVER,
+    ) -> Accepting:
+        """`make()` is the protocol of a new client. What was handed over for this place is listened on."""
         url = door.url
         loop = asyncio.get_running_loop()
-        servers = [await loop.create_server(make, url.host or None, url.port, backlog=backlog)]
+        servers: list[asyncio.Server] = []
+        handed = await handed_over.take(place_of(url))
+        try:
+            for sock in handed:
+                servers.append(await loop.create_server(make, sock=sock, backlog=backlog))
+        except BaseException:
+            for sock in handed[len(servers) :]:
+                sock.close()
+            for server in servers:
+                server.close()
+            raise
+        if not servers:
+            servers = [await loop.create_server(make, url.host or None, url.port, backlog=backlog)]
         accepting = cls(url.scheme, servers)
         if isinstance(loop, asyncio.BaseEventLoop):  # accepts all who wait
             return accepting
         try:
-            for sock in servers[0].sockets:
+            for sock in [sock for server in servers for sock in server.sockets]:
                 for _ in range(ACCEPTED_PER_TURN - 1):
                     same = socket.fromfd(sock.fileno(), sock.family, sock.type)
                     servers.append(await loop.create_server(make, sock=same, backlog=backlog))
@@ -182,6 +201,11 @@ def name_of(scheme: str, end: tuple[object, ...]) -> str:
     """The URL of a socket's end."""
     host, port = str(end[0]), end[1]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def place_of(url: ListenUrl) -> Place:
+    """Where a url of TCP, TLS or UDP wants to listen."""
+    return Place(url.host, url.port, socket.SOCK_DGRAM if url.carrier == "udp" else socket.SOCK_STREAM, str(url))
 
 
 def _stands_in_the_way(old: ListenUrl, new: ListenUrl) -> bool:

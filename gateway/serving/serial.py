@@ -17,7 +17,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from gateway import serialport
@@ -32,6 +32,7 @@ from gateway.modbus.reach import BROADCASTS
 from gateway.modbus.requests import MAX_FEED_SIZE, AsciiRequests, requests_of
 from gateway.repeat import Repeats
 from gateway.serving.doors import Door
+from gateway.serving.rows import Seen, row_of
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +129,29 @@ class SerialLine(asyncio.Protocol):
         """When the last answer was all on the wire."""
         self._stopped = False
         self._repeats = Repeats()
+        self.heard: tuple[int, bytes] | None = None
+        """Unit id and PDU of the last request for us."""
+        self.clock = gate.freshness.clock
+        self.since_s = self.last_s = self.clock()
+        self.seen = Seen()
+
+    @property
+    def origin(self) -> Origin:
+        """Who asks there."""
+        return Origin(self._door.url.path, None, str(self._door.url))
+
+    @property
+    def requests(self) -> int:
+        return self.counters.requests
+
+    @property
+    def exceptions(self) -> int:
+        return self.counters.exceptions
+
+    @property
+    def waiting(self) -> int:
+        """Requests whose answer is still to come."""
+        return int(self._later is not None)
 
     # -- the port -----------------------------------------------------------------------------------------------
 
@@ -232,15 +256,15 @@ class SerialLine(asyncio.Protocol):
             return
         is_line = pdu[0] in self._functions.functions and unit_id and entry.is_image(unit_id)
         if self.is_listen_only and not (is_line and pdu.startswith(_RESTART)):
-            counters.requests += 1
+            self._count(unit_id, pdu)
             counters.unanswered(received=events.RECEIVED_LISTENING)
         elif not unit_id:
             entry.broadcast(pdu)
-            counters.requests += 1
+            self._count(unit_id, pdu)
             counters.unanswered(received=events.BROADCAST if pdu[0] in BROADCASTS else events.RECEIVED)
         else:
             answer = entry.ask_here(self._functions, unit_id, pdu) if is_line else entry.ask(unit_id, pdu)
-            counters.requests += 1  # who asks for the counters does not find itself in them
+            self._count(unit_id, pdu)  # who asks for the counters does not find itself in them
             if isinstance(answer, Later) and not answer.is_settled:
                 self._later, self._unit_id = answer, unit_id
                 self.idle.clear()
@@ -248,11 +272,17 @@ class SerialLine(asyncio.Protocol):
             else:
                 self._answer(unit_id, answer)
 
+    def _count(self, unit_id: int, pdu: bytes) -> None:
+        self.counters.requests += 1
+        self._gate.counters.by_unit[unit_id] += 1
+        self.heard = (unit_id, pdu)
+        self.last_s = self.clock()
+
     def _admitted(self) -> Entry | None:
         gate, door = self._gate, self._door
         if self._generation != gate.generation:
             self._generation = gate.generation
-            self._entry = gate.admit(Origin(door.url.path, None, str(door.url)), door.access)
+            self._entry = gate.admit(self.origin, door.access)
             if self._entry is None:
                 log.warning("%s: nobody may do anything there (access): all requests are ignored", door.url)
         return self._entry
@@ -271,6 +301,7 @@ class SerialLine(asyncio.Protocol):
             self.idle.set()
             return
         if answer[0] >= spec.EXCEPTION_BIT:
+            self._gate.counters.refused_by_unit[unit_id] += 1
             self.counters.refused(answer[1])
         self._tells_echo = answer[0] in spec.TABLE_BY_READ_FUNCTION
         frame = self._requests.pack(unit_id, answer)
@@ -334,6 +365,7 @@ class SerialDoor:
             raise OSError(serialport.MISSING)
         self.line = SerialLine(gate, door, register)
         self.url = door.url
+        self._door = door
         self._task = asyncio.get_running_loop().create_task(self._keep_open(), name=f"listen on {door.url}")
 
     async def _keep_open(self) -> None:
@@ -371,6 +403,13 @@ class SerialDoor:
             databits=settings.databits,
             rs485=rs485,
         )
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """As Clients.rows: whoever asks on this line, once he has."""
+        line, clock = self.line, self.line.clock
+        if line.heard is not None:
+            row = row_of(line.origin, self._door, line.since_s, line.last_s, clock(), line.seen, line, line.heard)
+            yield {**row, "unfetched": 0}
 
     def snapshot(self) -> dict[str, Any]:
         """For those who look."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from gateway.config.model import Limits
 from gateway.errors import TlsError
@@ -17,6 +18,7 @@ from gateway.serving.listeners import Accepting, Listeners
 from gateway.serving.serial import SerialDoor
 from gateway.serving.tls import TlsClients
 from gateway.serving.udp import UdpListener
+from gateway.systemd import NOTHING_HANDED_OVER, HandedOver
 
 
 class Server:
@@ -32,9 +34,12 @@ class Server:
         backlog: int,
         limits: Limits | None = None,
         register: Callable[[], int] = lambda: 0,
+        handed_over: HandedOver = NOTHING_HANDED_OVER,
     ) -> None:
-        """`register()`: what serial lines tell as the diagnostic register of function 08."""
+        """`register()`: what serial lines tell as the diagnostic register of function 08. `handed_over`: sockets that
+        are open already, to be used where a listener has the same address."""
         self.gate = gate
+        self._handed_over = handed_over
         self.by_line: dict[str, LineCounters] = {}
         """What each serial line has counted, by its url, also when it is closed."""
         self._register = register
@@ -53,13 +58,13 @@ class Server:
 
     async def _open_tcp(self, door: Door, backlog: int) -> Accepting:
         kind = Connection if door.url.framing == "mbap" else Framed
-        return await Accepting.open(lambda: kind(self._clients, door), door, backlog)
+        return await Accepting.open(lambda: kind(self._clients, door), door, backlog, self._handed_over)
 
     async def _open_tls(self, door: Door, backlog: int) -> Accepting:
-        return await Accepting.open(lambda: self._tls.protocol(door), door, backlog)
+        return await Accepting.open(lambda: self._tls.protocol(door), door, backlog, self._handed_over)
 
     async def _open_udp(self, door: Door, _backlog: int) -> UdpListener:
-        return await UdpListener.open(self._clients, door)
+        return await UdpListener.open(self._clients, door, self._handed_over)
 
     async def _open_serial(self, door: Door, _backlog: int) -> SerialDoor:
         serial = SerialDoor(self.gate, door, self._register)
@@ -103,6 +108,21 @@ class Server:
     def lines(self) -> list[SerialDoor]:
         """The serial lines on which we are some of the units, for those who look."""
         return [listener for listener in self._listeners.opened if isinstance(listener, SerialDoor)]
+
+    def hear(self, heard: Callable[[str, str], None]) -> None:
+        """Call it with peer and text for each line about a client that comes, goes or is refused; so many a minute."""
+        self._clients.heard = heard
+
+    def review(self) -> None:
+        """What a client may do, or who looks at it, may be another: admit all of them anew."""
+        self._clients.review()
+
+    def client_rows(self) -> Iterator[dict[str, Any]]:
+        """Who is served, for those who look, one at a time: connections, senders of datagrams, serial lines."""
+        yield from self._clients.rows()
+        for listener in list(self._listeners.opened):
+            if isinstance(listener, UdpListener | SerialDoor):
+                yield from listener.rows()
 
     def stop_accepting(self) -> None:
         """Nobody new comes in; clients stay."""

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import socket
 from collections import OrderedDict
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import Any, cast
 
@@ -23,11 +24,16 @@ from gateway.modbus import mbap, spec
 from gateway.serving.clients import Clients, host_of
 from gateway.serving.doors import Door
 from gateway.serving.lanes import Lane
-from gateway.serving.listeners import name_of
+from gateway.serving.listeners import name_of, place_of
+from gateway.serving.rows import Seen, row_of
+from gateway.systemd import HandedOver
+from gateway.traffic import address_text
 
 MAX_FRAMES = 16
 """Requests in one datagram: as many as a TCP server may have at once (NumberMaxOfServerTransaction, TCP guide 4.3).
 Answers are up to 22 times as long, and go to whoever was forged as the sender."""
+RECENT_S = 60.0
+"""Who sends datagrams is not connected: so long after his last one he is listed among the clients."""
 MAX_WAITING_PER_ADDRESS = 16
 """Requests of one address and port whose answer is still to come."""
 MAX_WAITING = 512
@@ -51,11 +57,17 @@ class UdpListener:
         self.names = [name_of(scheme, each.address) for each in sockets]
 
     @classmethod
-    async def open(cls, clients: Clients, door: Door) -> UdpListener:
-        """OSError: it cannot be opened."""
+    async def open(cls, clients: Clients, door: Door, handed_over: HandedOver) -> UdpListener:
+        """OSError: it cannot be opened. What was handed over for this place is listened on."""
         loop, url = asyncio.get_running_loop(), door.url
         sockets: list[Datagrams] = []
+        handed = await handed_over.take(place_of(url))
         try:
+            while handed:
+                sockets.append(await cls._open(clients, door, handed[-1]))
+                handed.pop()
+            if sockets:
+                return cls(sockets, url.scheme)
             found = await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
             for family, _, _, _, address in dict.fromkeys(found):
                 sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -67,13 +79,25 @@ class UdpListener:
                 except BaseException:
                     sock.close()
                     raise
-                _, datagrams = await loop.create_datagram_endpoint(lambda: Datagrams(clients, door), sock=sock)
-                sockets.append(datagrams)
+                sockets.append(await cls._open(clients, door, sock))
         except BaseException:
+            for sock in handed:
+                sock.close()
             for each in sockets:
                 each.close()
             raise
         return cls(sockets, url.scheme)
+
+    @staticmethod
+    async def _open(clients: Clients, door: Door, sock: socket.socket) -> Datagrams:
+        loop = asyncio.get_running_loop()
+        _, datagrams = await loop.create_datagram_endpoint(lambda: Datagrams(clients, door), sock=sock)
+        return datagrams
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Who has sent something of late, for those who look."""
+        for each in self._sockets:
+            yield from each.rows()
 
     def stop(self) -> None:
         for each in self._sockets:
@@ -170,7 +194,8 @@ class Datagrams(asyncio.DatagramProtocol):
             return None
         if self._is_ours(address):
             return None
-        origin = Origin(name_of("udp", address).removeprefix("udp://"), host, str(self.door.url))
+        peer = name_of("udp", address).removeprefix("udp://")
+        origin = Origin(peer, host, str(self.door.url), local=address_text(self.address))
         return self.clients.gate.admit(origin, self.door.access)
 
     def _is_ours(self, address: Address) -> bool:
@@ -189,6 +214,15 @@ class Datagrams(asyncio.DatagramProtocol):
             return
         with contextlib.suppress(OSError):  # uvloop raises what asyncio hands to `error_received`
             transport.sendto(frame, address)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """As Clients.rows: those who may do something and were heard of within RECENT_S."""
+        clock = self.clients.gate.freshness.clock
+        for sender in list(self._senders.values()):
+            if sender.entry is not None and sender.heard is not None and clock() - sender.last_s < RECENT_S:
+                origin, heard = sender.entry.origin, sender.heard
+                row = row_of(origin, self.door, sender.since_s, sender.last_s, clock(), sender.seen, sender, heard)
+                yield {**row, "unfetched": 0}
 
     # -- what waits ---------------------------------------------------------------------------------------------
 
@@ -220,7 +254,20 @@ class Datagrams(asyncio.DatagramProtocol):
 class Sender:
     """One address and port."""
 
-    __slots__ = ("_begun", "_lanes", "_socket", "address", "entry", "waiting")
+    __slots__ = (
+        "_begun",
+        "_lanes",
+        "_socket",
+        "address",
+        "entry",
+        "exceptions",
+        "heard",
+        "last_s",
+        "requests",
+        "seen",
+        "since_s",
+        "waiting",
+    )
 
     def __init__(self, socket: Datagrams, address: Address, entry: Entry | None) -> None:
         self._socket = socket
@@ -232,11 +279,20 @@ class Sender:
         self._begun: dict[int, list[tuple[bytes, int, bytes]]] = {}
         """The requests of each lane, oldest first."""
         self.waiting = 0
+        self.requests = 0
+        self.exceptions = 0
+        self.since_s = self.last_s = socket.clients.gate.freshness.clock()
+        self.heard: tuple[int, bytes] | None = None
+        """Unit id and PDU of its last request."""
+        self.seen = Seen()
 
     def take(self, tid: bytes, unit_id: int, pdu: bytes) -> None:
         """One request."""
         entry, counters = self.entry, self._socket.clients.counters
         assert entry is not None
+        self.requests += 1
+        self.heard = (unit_id, pdu)
+        self.last_s = self._socket.clients.gate.freshness.clock()
         key = entry.meant[unit_id]
         lane = self._lanes.get(key)
         if lane is not None:
@@ -244,13 +300,13 @@ class Sender:
             if (tid, unit_id, pdu) in begun:
                 counters.twins += 1
                 return
-            counters.requests += 1
+            counters.asked(unit_id)
             self._wait(begun, (tid, unit_id, pdu))
             lane.take(tid, unit_id, pdu)
             return
         unit = entry.slots[unit_id]
-        answer = entry.ask(unit_id, pdu)
-        counters.requests += 1  # not before: who asks for the counters is not in them
+        answer = entry.ask(unit_id, pdu, tid)
+        counters.asked(unit_id)  # not before: who asks for the counters is not in them
         if isinstance(answer, Later):
             if not answer.is_settled:
                 self._begun[key] = []
@@ -270,7 +326,10 @@ class Sender:
 
     def _send(self, frame: bytes) -> None:
         if frame[7] >= spec.EXCEPTION_BIT:
-            self._socket.clients.counters.refused(frame[8])
+            counters = self._socket.clients.counters
+            self.exceptions += 1
+            counters.refused_by_unit[frame[6]] += 1
+            counters.refused(frame[8])
         self._socket.send(frame, self.address)
 
     def abandon(self) -> None:
@@ -284,13 +343,13 @@ class Sender:
 
     # -- lanes --------------------------------------------------------------------------------------------------
 
-    def ask(self, unit_id: int, pdu: bytes) -> bytes | Later | None:
+    def ask(self, unit_id: int, pdu: bytes, tid: bytes) -> bytes | Later | None:
         """The answer of whoever has this unit id now, judged by its age now; None: a reload took its rights."""
         self._socket.renew()
         if self.entry is None:
             return None
         self._socket.clients.gate.judge()
-        return self.entry.ask(unit_id, pdu)
+        return self.entry.ask(unit_id, pdu, tid)
 
     def may_overtake(self, unit: Unit, unit_id: int, pdu: bytes) -> bool:
         """Whether it may begin while the unit has not answered what came before."""

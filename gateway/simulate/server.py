@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import Counter, deque
-from collections.abc import Mapping, MutableSequence
+from collections.abc import Callable, Mapping, MutableSequence
 from functools import partial
-from typing import cast
+from typing import Protocol, cast
 
 from gateway.config.model import Faults
 from gateway.modbus import spec
 from gateway.modbus.mbap import BrokenStream, Frame, Receiver, pack
 from gateway.simulate.faults import FaultyUnit, Manners, Memory, Sending
-from gateway.simulate.plc import Plc
 
 LOOPBACK = "127.0.0.1"
 
@@ -32,6 +31,18 @@ _SOON_S = 0.001
 """uvloop's timers may come half a millisecond early."""
 
 
+class Answering(Protocol):
+    """A unit: a simulated PLC, or one that is played from a recording."""
+
+    def answer(self, pdu: bytes) -> bytes | None:
+        """The response PDU to a request PDU of at least one byte; None: silence."""
+        ...
+
+
+def _at_once() -> float:
+    return 0.0
+
+
 class SimServer:
     """Serves `plcs` by unit id; others get exception 0B, as behind a bridge whose line is silent.
 
@@ -39,8 +50,16 @@ class SimServer:
     this object: a server that was stopped and started again is the same plant.
     """
 
-    def __init__(self, plcs: Mapping[int, Plc], faults: Mapping[int, Faults] | None = None) -> None:
+    def __init__(
+        self,
+        plcs: Mapping[int, Answering],
+        faults: Mapping[int, Faults] | None = None,
+        *,
+        delay_s: Callable[[], float] = _at_once,
+    ) -> None:
+        """`delay_s()`: how long the answer that was just made takes to leave, of units without faults."""
         faults = faults or {}
+        self._delay_s = delay_s
         self.plcs = plcs
         self.port = 0
         """Where it listens; 0 before `start`."""
@@ -100,7 +119,7 @@ class SimServer:
         faulty = self._faulty.get(unit_id)
         if faulty is None:
             answer = self._execute(unit_id, pdu)
-            sending = None if answer is None else Sending(0.0, pack(tid, unit_id, answer))
+            sending = None if answer is None else Sending(self._delay_s(), pack(tid, unit_id, answer))
         else:
             sending = faulty.ask(tid, unit_id, pdu, memories.setdefault(unit_id, Memory()))
         if sending is not None:

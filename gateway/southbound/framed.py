@@ -28,7 +28,7 @@ from gateway.modbus import ascii, rtu, spec
 from gateway.modbus.mbap import LENGTH_SEEN_SIZE
 from gateway.modbus.pdu import fault
 from gateway.modbus.reach import BROADCASTS
-from gateway.southbound.seams import Owner
+from gateway.southbound.seams import Owner, ends_of
 
 log = logging.getLogger(__name__)
 
@@ -176,6 +176,11 @@ class FramedCarrier(asyncio.Protocol):
     @property
     def closed(self) -> bool:
         return self._transport is None
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        local, peer = ends_of(self._transport)
+        return local, peer or self._name
 
     @property
     def unfinished(self) -> int:

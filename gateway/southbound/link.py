@@ -40,10 +40,12 @@ from gateway.modbus.pdu import fault, read_request
 from gateway.modbus.reach import is_write
 from gateway.southbound.connection import Keeper
 from gateway.southbound.doubts import Doubts
+from gateway.southbound.ledger import MAX_KEPT, Ledger
 from gateway.southbound.queues import Queues
 from gateway.southbound.seams import Carrier, Counters, Dial, Line, NotTrusted, Settings, Watcher
 from gateway.southbound.silence import STRIKES, Silences
 from gateway.southbound.troubles import Troubles
+from gateway.traffic import Exchange, Tap
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +104,6 @@ class Link:
         "_tid",
         "_timer",
         "_timer_s",
-        "_troubles",
         "_waiting",
         "_watchers",
         "answers",
@@ -112,12 +113,14 @@ class Link:
         "is_distrusted",
         "keeper",
         "last_read",
+        "ledger",
         "name",
         "redials",
         "requests",
         "settings",
         "slowest_s",
         "trouble",
+        "troubles",
         "up",
         "worked",
         "works",
@@ -164,6 +167,7 @@ class Link:
         """The last connection ended because one of us does not trust the other."""
         self.ended = asyncio.Event()
         """The connection is no more."""
+        self.ledger = Ledger(name)
         self.keeper = Keeper(self, [dial] if callable(dial) else list(dial), prefer_first=prefer_first, jitter=jitter)
         self._scheduler = scheduler
         self._clock = clock
@@ -207,7 +211,7 @@ class Link:
         self._probe_timer: Timer | None = None
         self._timer: Timer | None = None
         self._timer_s = math.inf
-        self._troubles = Troubles(scheduler)
+        self.troubles = Troubles(scheduler)
 
     def configure(self, settings: Settings) -> None:
         """Other settings from now on, while it runs."""
@@ -284,6 +288,7 @@ class Link:
             and not self._silences.units
             and not self._delay_s
             and self._quiet_timer is None
+            and not self.ledger.taps
             and self._quiet_until_s <= self._scheduler.time()
         )
 
@@ -323,6 +328,8 @@ class Link:
                 first_due_s = due_s
             data += tid.to_bytes(2, "big") + request.tail
             self.requests += 1
+            if self.ledger.taps:
+                self.ledger.sent(request)
             if self._delay_s:
                 self._quiet_until_s = self._scheduler.time() + self._delay_s
                 break
@@ -393,19 +400,22 @@ class Link:
     def received(self, frames: Iterable[mbap.Frame]) -> None:
         """Answers from the carrier, in order."""
         now_s = self._clock()
-        pending = self._pending
+        pending, ledger = self._pending, self.ledger
         for tid, unit_id, pdu in frames:
             request = pending.get(tid) or self._alone_with_zero(tid)
             if request is None:
+                self.ledger.came(tid, unit_id, pdu, "late")
                 self.counters.late += 1
                 self.doubts.heard(self._scheduler.time())
                 continue
             if unit_id != request.unit_id and "any_unit" not in request.quirks:
+                self.ledger.came(tid, unit_id, pdu, "foreign")
                 self.counters.foreign += 1
                 self.doubts.heard(self._scheduler.time())
                 continue
             took_s = now_s - request.sent_s
             if took_s > request.timeout_s and took_s > self._most_s(request):
+                self.ledger.came(tid, unit_id, pdu, "late")
                 self.counters.late += 1
                 self._give_up(request)
                 continue
@@ -414,12 +424,19 @@ class Link:
             del pending[request.tid]
             is_data = len(pdu) == request.size and pdu.startswith(request.head)
             if not is_data and (why := fault(request.pdu, pdu)) is not None:
+                self.ledger.came(tid, unit_id, pdu, "malformed")
                 self.counters.malformed += 1
                 self.broken(f"unit {unit_id}: {why}")  # first: what is told of it must not send on this connection
                 self._finish(request, None, MalformedResponse(f"unit {unit_id}: {why}"))
                 return
             self.answers += 1
             request.took_s = took_s
+            kept = request.kept or ledger.kept_of(request)
+            kept.append((now_s, took_s, request.pdu, pdu, request.attempts))
+            if len(kept) > MAX_KEPT:
+                ledger.digest(request.unit_id)
+            if ledger.taps:
+                ledger.came(tid, unit_id, pdu)
             if took_s > self.slowest_s:
                 self.slowest_s = took_s
             if not self._served or self.last_read is None:
@@ -445,6 +462,7 @@ class Link:
     def noise(self, count: int) -> None:
         """From a carrier of RTU or ASCII."""
         self.counters.crc_errors += count
+        self.ledger.noise()
         self.doubts.heard(self._scheduler.time())
 
     def _most_s(self, request: Request) -> float:
@@ -461,6 +479,8 @@ class Link:
 
     def _finish(self, request: Request, answer: bytes | None, error: LinkError | None) -> None:
         request.out = False
+        if request.attempts:
+            self.ledger.failed(request, str(error), self._clock())
         self._found_out.discard(request)
         if self._silences.units:
             self._silences.probe_over(request, self._scheduler.time(), 0.0)
@@ -541,6 +561,7 @@ class Link:
         del self._pending[request.tid]
         self._drains, self._is_ready = True, False
         self.counters.timeouts += 1
+        self.ledger.gave_up(request, "time-out")
         waited_s = min(self._clock() - request.sent_s, self._most_s(request))
         came = self._carrier.unfinished if self._carrier is not None else 0
         why = f"no answer within {waited_s:.3g} s"
@@ -579,6 +600,7 @@ class Link:
                 doubts.settle(asked)
                 self._waiting.known.add(asked)
             return False
+        self.ledger.came(request.tid, unit_id, pdu, "doubtful")
         self.counters.late += 1
         if self._has_silent:
             self._restore(asked)  # it is there
@@ -725,7 +747,7 @@ class Link:
             await self.keeper.run()
         finally:
             self.redials = False
-            self._troubles.expected(GIVEN_UP)
+            self.troubles.expected(GIVEN_UP)
             self.broken(GIVEN_UP)
             self.up = False
             self._abandon(self._waiting_now(), GIVEN_UP)
@@ -739,6 +761,7 @@ class Link:
             self._quiet_timer.cancel()
             self._quiet_timer = None
         self._carrier = carrier
+        self.ledger.connected(carrier)
         self._line = carrier.line
         self._in_flight = self.settings.in_flight if self._line is None else 1
         self._waiting.parts = self._line is not None
@@ -765,7 +788,7 @@ class Link:
     def _tell_good(self, request: Request, pdu: bytes) -> None:
         """An answer on a connection that is not known to work; many a device accepts and drops."""
         self.trouble = ""
-        self._troubles.over(self.name)
+        self.troubles.over(self.name)
         refused = pdu[0] & spec.EXCEPTION_BIT
         if not refused and request.size:
             self.last_read = request
@@ -821,7 +844,7 @@ class Link:
         if quiet:
             log.debug("%s: %s", self.name, why)
         else:
-            self._troubles.tell(self.name, why)
+            self.troubles.tell(self.name, why)
             self.trouble = why
         if self._quiet_timer is not None:
             self._quiet_timer.cancel()
@@ -849,9 +872,19 @@ class Link:
 
     def _abandon(self, requests: list[Request], why: str) -> None:
         for request in requests:
+            self.ledger.gave_up(request, "lost")
             self._finish(request, None, LinkDown(why))
 
     # -- for those who look -------------------------------------------------------------------------------------
+
+    def tap(self, taps: tuple[Tap, ...]) -> None:
+        """Who looks at what travels, from now on. While somebody does every request takes the way through `_pump`."""
+        self.ledger.taps = taps
+        self._review_ready()
+
+    def exchanges(self, unit_id: int) -> list[Exchange]:
+        """The last of a unit, the newest last."""
+        return self.ledger.exchanges(unit_id, self._clock())
 
     def totals(self) -> dict[str, int]:
         """Everything that is counted, since the start."""
@@ -864,10 +897,11 @@ class Link:
             "name": self.name,
             "up": self.up,
             "trouble": "" if self.works else self.trouble,
-            "since_s": None if self._troubles.since_s is None else round(now_s - self._troubles.since_s, 1),
+            "since_s": None if self.troubles.since_s is None else round(now_s - self.troubles.since_s, 1),
             "in_flight": self._in_flight,
             "queued": self._waiting.size,
             "counters": self.totals(),
+            "took": self.ledger.snapshot(),
             "demoted": [
                 {
                     "unit": unit_id,

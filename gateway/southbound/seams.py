@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from gateway.interfaces import Request
 from gateway.modbus import mbap
+from gateway.traffic import address_text
 
 
 class Carrier(Protocol):
@@ -23,6 +25,11 @@ class Carrier(Protocol):
 
     @property
     def closed(self) -> bool: ...
+    @property
+    def ends(self) -> tuple[str, str]:
+        """Ours and the other: `10.0.0.1:40312`, `10.0.0.5:502`; of a serial port nothing and its path. For traces."""
+        ...
+
     @property
     def unfinished(self) -> int:
         """Bytes of a frame that is not whole yet."""
@@ -82,6 +89,13 @@ class Seat(Protocol):
     def leave(self) -> None:
         """Its link dials no more."""
         ...
+
+
+def ends_of(transport: asyncio.BaseTransport | None) -> tuple[str, str]:
+    """As Carrier.ends, of a socket; empty where it has none any more."""
+    if transport is None:
+        return "", ""
+    return address_text(transport.get_extra_info("sockname")), address_text(transport.get_extra_info("peername"))
 
 
 class NotTrusted(OSError):

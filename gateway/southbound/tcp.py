@@ -12,7 +12,7 @@ from typing import Any, cast
 from gateway.keepalive import set_keepalive
 from gateway.modbus import mbap
 from gateway.southbound.framed import FramedCarrier
-from gateway.southbound.seams import Carrier, Dial, Owner
+from gateway.southbound.seams import Carrier, Dial, Owner, ends_of
 
 CONNECT_TIMEOUT_S = 5.0
 """For name and handshake; a host in the same plant answers in milliseconds (protocol digest 2.5)."""
@@ -55,6 +55,10 @@ class TcpCarrier(asyncio.Protocol):
     @property
     def closed(self) -> bool:
         return self._transport is None
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        return ends_of(self._transport)
 
     @property
     def unfinished(self) -> int:

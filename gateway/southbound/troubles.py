@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from gateway.interfaces import Scheduler
+from gateway.logs import TOLD
 from gateway.repeat import Repeats
 
 log = logging.getLogger(__name__)
@@ -16,6 +18,8 @@ class Troubles:
     def __init__(self, scheduler: Scheduler) -> None:
         self.since_s: float | None = None
         """Since when nothing was answered; None: all is well."""
+        self.heard: Callable[[str, str], None] = _nobody
+        """Called with level and text when the link stops working, for each kind of reason once, and when it works."""
         self._scheduler = scheduler
         self._lines = Repeats()
         self._now: set[str] = set()
@@ -35,15 +39,21 @@ class Troubles:
         if kind in self._now:
             return
         self._now.add(kind)
+        self.heard("warning", why)
         if (more := self._lines.more(kind, now_s)) is not None:
-            log.warning("%s: %s; trying on%s", name, why, more)
+            log.warning("%s: %s; trying on%s", name, why, more, extra=TOLD)
             self._is_told = True
 
     def over(self, name: str) -> None:
         """Something was answered."""
         self._now.clear()
         if self.since_s is not None:
+            self.heard("info", f"answers again after {self._scheduler.time() - self.since_s:.1f} s")
             level = logging.INFO if self._is_told else logging.DEBUG
             log.log(level, "%s: answers again after %.1f s", name, self._scheduler.time() - self.since_s)
             self.since_s = None
             self._is_told = False
+
+
+def _nobody(level: str, text: str) -> None:
+    """Nobody listens."""

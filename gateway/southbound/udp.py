@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 from gateway.modbus import mbap
-from gateway.southbound.seams import Owner
+from gateway.southbound.seams import Owner, ends_of
 from gateway.southbound.tcp import CONNECT_TIMEOUT_S, Resolver
 
 
@@ -60,6 +60,10 @@ class UdpCarrier(asyncio.DatagramProtocol):
     @property
     def closed(self) -> bool:
         return self._transport is None
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        return ends_of(self._transport)
 
     def write(self, data: bytes) -> None:
         """Each frame of `data` in a datagram of its own; nothing after the end (`lost` is on its way then)."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
+from gateway import clock
 from gateway.errors import LinkDown, LinkError, OutcomeUnknown
 from gateway.interfaces import Steps, SubmitWrite, Write
 from gateway.modbus import spec
+from gateway.traffic import Histogram
 
 Done = Callable[[bytes | None, LinkError | None], None]
 
@@ -27,6 +29,8 @@ class Destination:
         """Sent, and nobody knows whether it was executed."""
         self.waiting = 0
         """Waiting for their turn, or out."""
+        self.took = Histogram()
+        """How long clients' writes took, from the request to the outcome."""
         self._submit = submit
 
     def may_mask(self) -> bool:
@@ -52,7 +56,11 @@ class Destination:
         `is_ours`: no client waits. Whoever began it tells the log, and what could not be sent is no refusal.
         """
 
+        begun_s = clock.now()
+
         def told(answer: bytes | None, error: LinkError | None) -> None:
+            if not is_ours:
+                self.took.add(clock.now() - begun_s)
             self.waiting -= 1
             self._count(answer, error, is_ours=is_ours)
             done(answer, error)

@@ -90,6 +90,7 @@ def test_a_silent_unit_is_the_plcs_and_tells_its_next_probe() -> None:
         PLC,
         "press (unit 3) is down, last good 1m 5s ago: no answer within 1 s (3 in a row)",
         ("left alone for 1m but for single probes, the next in 40s",),
+        "press",
     )
 
 
