@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway.config.changes import check_version
 from gateway.config.check_functions import check_functions
 from gateway.config.check_image import check_image
 from gateway.config.check_references import warn_mistaken_references
@@ -18,6 +19,7 @@ from gateway.config.check_tags import check_poll, check_tag
 from gateway.config.check_times import MIN_INTERVAL_S, MIN_KEEPALIVE_S, at_least
 from gateway.config.check_tls import check_tls
 from gateway.config.check_ways import check_ways
+from gateway.config.check_web import check_web
 from gateway.config.check_writes import (
     check_poll_write,
     check_push,
@@ -38,9 +40,11 @@ Broken = frozenset[KeyPath]
 
 def check(config: Config, findings: Findings, broken: Broken) -> None:
     """Adds every mistake and warning that concerns more than one key."""
+    check_version(config, findings)
     check_server(config, findings)
     check_ways(config, findings, broken)
     check_tls(config, findings, broken)
+    check_web(config, findings, broken)
     check_units(config, findings, broken)
     _check_links(config, findings)
     forwarded = forwarded_to(config)

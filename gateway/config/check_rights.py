@@ -30,8 +30,9 @@ def check_rights(config: Config, existing: dict[Image, Spans], findings: Finding
     general = [listener for listener in config.server.listen if listener.access is None]
     if config.server.access is not None:
         path: KeyPath = ("server", "access")
-        _check_list(config.server.access, path, [listener.url for listener in general], findings)
-        if not general and config.server.listen:
+        urls = [] if _users_come(config) else [listener.url for listener in general]
+        _check_list(config.server.access, path, urls, findings)
+        if not general and config.server.listen and not _users_come(config):
             findings.warn(path, "decides nothing: every listener has an `access` of its own", key=True)
     for number, listener in enumerate(config.server.listen):
         if listener.access is not None:
@@ -51,6 +52,11 @@ def _lists(config: Config, findings: Findings) -> Iterable[tuple[KeyPath, Sequen
     for number, listener in enumerate(config.server.listen):
         if listener.access is not None:
             yield (*listener_path(findings, number)[:3], "access"), listener.access
+
+
+def _users_come(config: Config) -> bool:
+    """Whether there are users of the page, who have roles too: `server.access` is about more than listeners then."""
+    return config.web is not None and bool(config.web.users)
 
 
 def _check_list(rules: Sequence[Rule], path: KeyPath, urls: Sequence[ListenUrl], findings: Findings) -> None:

@@ -31,6 +31,8 @@ def check_tls(config: Config, findings: Findings, broken: frozenset[KeyPath]) ->
         if tls is not None:
             _check_devices(tls, (*section, "tls"), findings)
         plants_is_used |= _check_way(urls, tls, (*section, "url"), findings, is_there=plants or cut)
+    web = config.web
+    plants_is_used |= web is not None and web.listen.scheme == "https" and web.tls is None
     if config.tls is not None:
         _check_plants(config.tls, findings)
         if not plants_is_used and not broken:

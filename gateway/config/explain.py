@@ -96,6 +96,7 @@ _EXAMPLES = {
     "cert": "cert: certs/gateway.pem",
     "key": "key: certs/gateway.key",
     "ca": "ca: certs/ca.pem",
+    "password": "password: ...` with what `gateway passwd` prints, such as `scrypt:15:8:3:...",
 }
 _MAX_CHOICES = 24
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gateway.config import changes
 from gateway.config.assemble import Assembler
 from gateway.config.check import check
 from gateway.config.explain import explain
@@ -60,17 +61,20 @@ def _load(path: Path, environ: Mapping[str, str]) -> tuple[Config, tuple[Path, .
         raise ConfigError(findings.problems, files)
     findings.root = root
     needs: tuple[Need, ...] = ()
+    notes: tuple[str, ...] = ()
     try:
         config, broken = _typed(root.plain(), findings)
         if config is not None:
             check(config, findings, broken | findings.left_out)
-            needs = () if findings.problems else needs_of(config, findings)
+            if not findings.problems:
+                needs = needs_of(config, findings)
+                notes = changes.notes(config, findings)
     finally:
         root.release()
     if problems := findings.problems:
         raise ConfigError(problems, files)
     assert config is not None  # what is None was told
-    return config.loaded(path, findings.warnings, needs), files
+    return config.loaded(path, findings.warnings, needs, notes), files
 
 
 def _typed(plain: Any, findings: Findings) -> tuple[Config | None, frozenset[KeyPath]]:

@@ -29,6 +29,8 @@ from pydantic import (
 
 from gateway.config.addresses import Address, AddressField, Place, PlaceField, RangesField
 from gateway.config.durations import DurationField
+from gateway.config.page import HostNameField, UserName, UserRole, WebUrl, WebUrlField
+from gateway.config.passwords import PasswordField
 from gateway.config.rights import May, NetworkField
 from gateway.config.scalars import (
     BooleanField,
@@ -48,6 +50,7 @@ from gateway.config.scalars import (
     UnitIdField,
     UnitIdsField,
     UnitKey,
+    VersionField,
     empty_is_no_keys,
     empty_is_none_given,
     one_or_many,
@@ -258,6 +261,52 @@ class Audit(Section):
     """A file that has grown to this is put aside as `.1`, that as `.2` ..."""
     keep: Annotated[IntegerField, Field(ge=0, le=1000)] = 10
     """How many of those are kept."""
+
+
+class User(Section):
+    """Somebody who may log in to the page."""
+
+    password: PasswordField
+    """What `gateway passwd` prints; never the password itself."""
+    role: UserRole = "viewer"
+    """`viewer` only looks; `operator` and `engineer` may write what `access` lets their role write."""
+
+
+class Metrics(Section):
+    """What `/metrics` tells."""
+
+    open: BooleanField = True
+    """false: only who is logged in may read it. Without `users` everybody may who reaches the page."""
+    tags: BooleanField = False
+    """true: the values of tags, too."""
+
+
+class PageTls(Section):
+    """The certificate of an `https://` page. Files are relative to the first YAML file."""
+
+    cert: TextField
+    """The certificate, PEM, with the chain behind it."""
+    key: TextField
+    """Its private key, PEM; readable by its owner alone."""
+
+
+class Web(Section):
+    """The page, its HTTP interface, `/metrics`, `/healthz` and `/readyz`."""
+
+    listen: WebUrlField = WebUrl("http", "127.0.0.1", 8080)
+    """`http://HOST:PORT` or `https://HOST:PORT`. Beyond this machine only with `users`."""
+    hosts: Annotated[tuple[HostNameField, ...], one_or_many] = ()
+    """Names that browsers may call the page by, besides addresses, `localhost`, this machine's name and `listen`'s."""
+    tls: PageTls | None = None
+    """Of an `https://` page; default: the plant's `tls`."""
+    users: Annotated[dict[UserName, User], BeforeValidator(empty_is_no_keys)] = {}
+    """Who may log in, by name; without any the page only shows, to this machine."""
+    session_s: DurationField = Field(default=12 * 3600.0, alias="session")
+    """How long a login lasts."""
+    trend_s: DurationField = Field(default=3600.0, alias="trend")
+    """How much of the past is kept in memory for trends; 0s: nothing."""
+    metrics: Metrics = Metrics()
+    """What `/metrics` tells, and to whom."""
 
 
 class Route(Section):
@@ -540,6 +589,8 @@ class Device(Section):
 class Config(Section):
     """A whole plant, checked. Made by `load`, never by hand."""
 
+    version: VersionField | None = None
+    """The version of the gateway that this file was written for; `gateway check` tells what changed since."""
     server: Server = Server()
     """What SCADA connects to."""
     sections: Annotated[dict[UnitKey, UnitSection], BeforeValidator(empty_is_no_keys)] = Field(
@@ -552,11 +603,14 @@ class Config(Section):
     """Certificates of every `tls://` listener and device that has none of its own."""
     audit: Audit = Audit()
     """Who wrote what."""
+    web: Web | None = None
+    """The page; without this section there is none."""
     links: Annotated[dict[Name, Link], BeforeValidator(empty_is_no_keys)] = {}
     """Ways to devices that need a name."""
     devices: Annotated[dict[Name, Device], BeforeValidator(empty_is_no_keys)] = {}
     """PLCs, meters, drives: what is read."""
     _warnings: tuple[str, ...] = PrivateAttr(default=())
+    _notes: tuple[str, ...] = PrivateAttr(default=())
     _needs: tuple[Need, ...] = PrivateAttr(default=())
     _state_path: Path = PrivateAttr(default=Path("state"))
     _folder: Path = PrivateAttr(default=Path())
@@ -565,6 +619,11 @@ class Config(Section):
     def warnings(self) -> tuple[str, ...]:
         """`FILE:LINE:COLUMN: PATH: ...` of what is allowed but probably not meant; no key of the YAML."""
         return self._warnings
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """As `warnings`: what newer versions do otherwise with this file than the one it was written for."""
+        return self._notes
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -580,10 +639,13 @@ class Config(Section):
         """A file that the YAML names, relative to the folder of the first file."""
         return self._folder / text
 
-    def loaded(self, first_file: Path, warnings: tuple[str, ...], needs: tuple[Need, ...]) -> Config:
+    def loaded(
+        self, first_file: Path, warnings: tuple[str, ...], needs: tuple[Need, ...], notes: tuple[str, ...]
+    ) -> Config:
         """The same plant with where it came from and what was noticed when it was read."""
         copy = self.model_copy()
         copy._warnings = warnings
+        copy._notes = notes
         copy._needs = needs
         copy._folder = first_file.parent.resolve()
         copy._state_path = (first_file.parent / (self.state_dir or "state")).resolve()
@@ -658,6 +720,8 @@ __all__ = [
     "Link",
     "ListenUrl",
     "Listener",
+    "Metrics",
+    "PageTls",
     "Place",
     "Poll",
     "Push",
@@ -669,5 +733,8 @@ __all__ = [
     "Tag",
     "Tls",
     "Unit",
+    "User",
     "Watchdog",
+    "Web",
+    "WebUrl",
 ]

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gateway.config.check_ways import listener_path
+from gateway.config.model import PageTls, Tls
 from gateway.config.tree import Findings, KeyPath, Mark, dotted, place_of
 from gateway.errors import Problem, TlsError
 
 if TYPE_CHECKING:
-    from gateway.config.model import Config, Tls
+    from gateway.config.model import Config
     from gateway.config.urls import DeviceUrl, ListenUrl
 
 Side = Literal["server", "client"]
 _FILE_KEYS = ("cert", "key", "ca", "crl")
+PAGE_PACKAGES = ("starlette", "uvicorn")
+PAGE_MISSING = 'the page needs starlette and uvicorn: pip install "gateway[web]"'
 
 
 class Port(NamedTuple):
@@ -38,16 +42,18 @@ class Port(NamedTuple):
 class Need(NamedTuple):
     """A package (`tls` None), or the files of a section `tls` for one side."""
 
-    package: Literal["serial", "tls"]
+    package: Literal["serial", "tls", "web"]
     mark: Mark
     path: str
     is_device: bool
     """Of a device or link: simulated, it needs nothing."""
-    tls: Tls | None = None
+    tls: Tls | PageTls | None = None
     marks: tuple[Mark, ...] = ()
     """Where cert, key, ca and crl stand."""
     ports: tuple[Port, ...] = ()
     """Those that the package opens."""
+    is_page: bool = False
+    """Of the page, which neither a simulation nor other listeners replace."""
 
     @property
     def side(self) -> Side:
@@ -77,7 +83,25 @@ def needs_of(config: Config, findings: Findings) -> tuple[Need, ...]:
                 marks = tuple(place_of(findings.root, (*section, key)) for key in _FILE_KEYS)
                 mark = place_of(findings.root, path)
                 found[section, is_device] = Need("tls", mark, dotted(section), is_device, tls, marks)
+    if config.web is not None:
+        mark = place_of(findings.root, ("web",), key=True)
+        found["web",] = Need("web", mark, "web", False, is_page=True)
+        certificate = page_tls(config)
+        if certificate is not None:
+            section = ("tls",) if config.web.tls is None else ("web", "tls")
+            marks = tuple(place_of(findings.root, (*section, key)) for key in _FILE_KEYS[:2])
+            found["web", "tls"] = Need("tls", mark, dotted(section), False, certificate, marks, is_page=True)
     return tuple(found.values())
+
+
+def page_tls(config: Config) -> PageTls | None:
+    """The certificate of an `https://` page: its own, or the plant's; None of others."""
+    web = config.web
+    if web is None or web.listen.scheme != "https":
+        return None
+    if web.tls is None and config.tls is not None:
+        return PageTls.model_construct(cert=config.tls.cert, key=config.tls.key)
+    return web.tls
 
 
 def _section(path: KeyPath) -> KeyPath:
@@ -106,9 +130,12 @@ def unmet(config: Config, *, simulate: bool = False, listens: bool = True) -> li
     """What this machine lacks. `simulate`: no device is real; `listens` False: the listeners are others than the
     file's. Reads certificates, so it may wait for a disk."""
     found: list[Unmet] = []
-    needs = [need for need in config.needs if (not simulate if need.is_device else listens)]
+    needs = [need for need in config.needs if need.is_page or (not simulate if need.is_device else listens)]
     for need in needs:
-        if need.tls is not None:
+        if need.package == "web":
+            if any(find_spec(name) is None for name in PAGE_PACKAGES):
+                found.append(Unmet(Problem(*need.mark, need.path, PAGE_MISSING), True))
+        elif need.tls is not None:
             found += _certificates(config, need, need.tls)
         elif need.package == "serial":
             from gateway import serialport
@@ -143,11 +170,13 @@ def _shared_ports(ports: Iterable[Port]) -> Iterator[Unmet]:
         yield Unmet(Problem(*port.mark, port.path, message), True)
 
 
-def _certificates(config: Config, need: Need, tls: Tls) -> Iterator[Unmet]:
+def _certificates(config: Config, need: Need, tls: Tls | PageTls) -> Iterator[Unmet]:
     from gateway.tls.certificates import Files, examine
 
-    crl = None if tls.crl is None else config.path_of(tls.crl)
-    files = Files(config.path_of(tls.cert), config.path_of(tls.key), config.path_of(tls.ca), crl)
+    ca = crl = None
+    if isinstance(tls, Tls):
+        ca, crl = config.path_of(tls.ca), None if tls.crl is None else config.path_of(tls.crl)
+    files = Files(config.path_of(tls.cert), config.path_of(tls.key), ca, crl)
     try:
         troubles = examine(files, need.side)
     except TlsError as error:

@@ -161,6 +161,19 @@ one_or_many = BeforeValidator(_many)
 BooleanField = Annotated[bool, BeforeValidator(parse_boolean)]
 IntegerField = Annotated[int, BeforeValidator(parse_integer)]
 UnitIdField = IntegerField
+
+
+def parse_version(value: Any) -> str:
+    """`0.4` or `0.4.1`; raises ValueError with what to write instead."""
+    text = text_of(value, 'a version of the gateway such as `"0.4"`')
+    if not re.fullmatch(r"\d{1,4}(\.\d{1,4}){1,2}", text, re.ASCII):
+        raise ValueError(f"`{text}` is no version of the gateway; write one such as `0.4`")
+    return text
+
+
+VersionField = Annotated[
+    str, PlainValidator(parse_version), WithJsonSchema({"type": ["string", "number"], "pattern": r"^\d+(\.\d+){1,2}$"})
+]
 TextField = Annotated[str, PlainValidator(parse_text), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 FractionField = Annotated[
     Fraction,

@@ -27,6 +27,8 @@ from gateway.config.model import (
     Limits,
     Link,
     Listener,
+    Metrics,
+    PageTls,
     Poll,
     Push,
     RecordFile,
@@ -36,7 +38,9 @@ from gateway.config.model import (
     Tag,
     Tls,
     Unit,
+    User,
     Watchdog,
+    Web,
 )
 from gateway.config.scalars import one_or_many
 from gateway.config.sizes import format_size, size
@@ -111,6 +115,10 @@ _SECTIONS: tuple[type[BaseModel], ...] = (
     Identity,
     Tls,
     Audit,
+    Web,
+    PageTls,
+    User,
+    Metrics,
     Unit,
     RecordFile,
     Fifo,

@@ -231,6 +231,17 @@ def _close(text: str) -> str:
     return _port_url(scheme, rest) if _WAYS[scheme][1] == "serial" else f"{scheme}://{rest.lstrip('/')}"
 
 
+def looks_like_a_way(text: str) -> bool:
+    """Whether a text without `://` is a URL with slashes missing (`rtu:/dev/ttyUSB0`) or a port, not a host.
+
+    `tcp:502` may be a host of that name with a port; it is taken for one.
+    """
+    scheme, colon, rest = text.partition(":")
+    if text.startswith("/dev/") or re.match(r"COM\d", text):
+        return True
+    return bool(colon) and scheme in _WAYS and not re.fullmatch(r"\d+", rest)
+
+
 def _port_url(scheme: str, place: str) -> str:
     """Of a serial port, however many slashes were left out."""
     name = place.lstrip("/")

@@ -5,7 +5,10 @@ On other ways a frame takes no time that is worth a word, and all of these are 0
 
 from __future__ import annotations
 
-from gateway.config.urls import DeviceUrl
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # every command imports this, and would wait for pydantic
+    from gateway.config.urls import DeviceUrl
 
 _RTU_AROUND = 3
 """Address and CRC around a PDU."""

@@ -53,8 +53,8 @@ class Files(NamedTuple):
     cert: Path
     """Our certificate, with the chain up to the root behind it."""
     key: Path
-    ca: Path
-    """The roots that the other side's certificate must lead to."""
+    ca: Path | None
+    """The roots that the other side's certificate must lead to; None: it shows none (browsers)."""
     crl: Path | None = None
 
 
@@ -78,7 +78,8 @@ def examine(files: Files, side: Side, *, now_s: float | None = None) -> list[Tro
         troubles = _permissions(files.key)
         context = _bare_context(side)
         troubles += _load_pair(context, files)
-        troubles += _load_ca(context, files) or _load_crl(context, files)
+        if files.ca is not None:
+            troubles += _load_ca(context, files.ca) or _load_crl(context, files, files.ca)
         if not any(trouble.is_fatal for trouble in troubles):
             troubles += _times(files, time.time() if now_s is None else now_s)
     except OSError:  # somebody is at them
@@ -172,6 +173,9 @@ class Certificates:
             context.check_hostname = self.check_name
         try:
             context.load_cert_chain(files.cert, files.key, _no_password)
+            if files.ca is None:
+                context.verify_mode = ssl.CERT_NONE
+                return context, [], Revoked()
             context.load_verify_locations(files.ca)
             roots = certificates_in(files.ca.read_bytes())
             if files.crl is None:
@@ -261,21 +265,21 @@ def _load_pair(context: ssl.SSLContext, files: Files) -> list[Trouble]:
     return []
 
 
-def _load_ca(context: ssl.SSLContext, files: Files) -> list[Trouble]:
+def _load_ca(context: ssl.SSLContext, ca: Path) -> list[Trouble]:
     try:
-        context.load_verify_locations(files.ca)
-        certificates_in(files.ca.read_bytes())
+        context.load_verify_locations(ca)
+        certificates_in(ca.read_bytes())
     except (ssl.SSLError, ValueError) as error:
-        return [Trouble("ca", f"{files.ca}: there is no certificate in it that can be read: {_why(error)}", True)]
+        return [Trouble("ca", f"{ca}: there is no certificate in it that can be read: {_why(error)}", True)]
     return []
 
 
-def _load_crl(context: ssl.SSLContext, files: Files) -> list[Trouble]:
+def _load_crl(context: ssl.SSLContext, files: Files, ca: Path) -> list[Trouble]:
     if files.crl is None:
         return []
     try:
         context.load_verify_locations(files.crl)
-        read_revoked(files.crl, files.ca)
+        read_revoked(files.crl, ca)
     except (ssl.SSLError, ValueError) as error:
         return [Trouble("crl", f"{files.crl}: {_why(error)}", True)]
     return []
@@ -297,7 +301,7 @@ def _times(files: Files, now_s: float) -> list[Trouble]:
         troubles.append(Trouble("cert", f"{files.cert}: {over}", False))
     elif after_s - now_s < SOON_S:
         troubles.append(Trouble("cert", f"{files.cert}: is valid until {day(after_s)} only; renew it", False))
-    if files.crl is not None:
+    if files.crl is not None and files.ca is not None:
         next_s = read_revoked(files.crl, files.ca).next_update_s
         if now_s >= next_s:
             old = f"was to be renewed by {day(next_s)}: until it is, everybody is refused"
