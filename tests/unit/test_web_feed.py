@@ -1,0 +1,390 @@
+"""What viewers are told: differences, bounded and in turn. Points are real, the rest of the gateway is a table."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gateway.hub import Hub, Point, Subscription
+from gateway.values import Quality
+from gateway.web import feed as feed_file
+from gateway.web import viewers as viewers_file
+from gateway.web.feed import Feed, _Making
+from gateway.web.slices import COPIED, PARTS, Slices, Text
+from gateway.web.snapshots import Snapshots
+from gateway.web.viewers import Viewer
+
+EVERYTHING = frozenset(viewers_file.TOPICS)
+
+
+class Block:
+    """Of points: when it was read, how well."""
+
+    def __init__(self) -> None:
+        self.good_time_ns = 1_000_000_000
+        self.quality = Quality.GOOD
+        self.cause = ""
+
+    def trouble(self) -> tuple[Quality, str]:
+        return self.quality, self.cause
+
+
+class Plant:
+    """A plant that does what a test says; `web.seams.Views` as far as it is asked here."""
+
+    def __init__(self, tags: int = 3, devices: int = 2) -> None:
+        self.hub = Hub()
+        self.block = Block()
+        self.list = [self.hub.point("press", f"t{number}", self.block) for number in range(tags)]
+        self.state_of = dict.fromkeys((f"d{number}" for number in range(devices)), "good")
+        self.polls = 0
+        self.asked: Counter[str] = Counter()
+        self.happened: list[dict[str, Any]] = []
+
+    @property
+    def generation(self) -> int:
+        return self.hub.generation
+
+    @property
+    def last_event(self) -> int:
+        return len(self.happened)
+
+    def subscribe(self) -> Subscription:
+        return self.hub.subscribe()
+
+    def points(self) -> list[Point]:
+        self.asked["points"] += 1
+        return [point for points in self.hub.points.values() for point in points.values()]
+
+    def set(self, number: int, value: object) -> None:
+        self.list[number].value = value  # type: ignore[assignment]
+        self.list[number].touch()
+
+    def tags(self) -> Iterator[dict[str, Any]]:
+        return ({"i": point.index, "name": point.tag} for point in self.points())
+
+    def gateway(self) -> dict[str, Any]:
+        return {"version": "1"}
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "gateway": self.gateway(),
+            "links": iter(()),
+            "devices": (self.row("devices", name) for name in self.state_of),
+        }
+
+    def states(self) -> Iterator[tuple[str, str, object]]:
+        return (("devices", name, state) for name, state in list(self.state_of.items()))
+
+    def row(self, kind: str, name: str) -> dict[str, Any] | None:
+        self.asked[name] += 1
+        return {"name": name, "state": self.state_of[name], "polls": self.polls} if name in self.state_of else None
+
+    def look_for_trouble(self, links: Any, devices: Any, gateway: Any) -> Iterator[dict[str, Any]]:
+        return ({"text": f"{row['name']} is down"} for row in devices if row["state"] == "down")
+
+    def events(self, after: int = 0) -> dict[str, Any]:
+        return {"events": iter(self.happened[after:])}
+
+    def clients(self) -> Iterator[dict[str, Any]]:
+        return ({"peer": str(number)} for number in range(500))
+
+    def client_counters(self) -> dict[str, Any]:
+        return {}
+
+
+class Told:
+    """What one making says, tick by tick."""
+
+    def __init__(self, plant: Plant) -> None:
+        self.making = _Making(plant)  # type: ignore[arg-type]
+
+    def tick(self, wanted: frozenset[str] = EVERYTHING) -> dict[str, Any]:
+        async def made() -> dict[str, Any]:
+            return {topic: json.loads(data) async for topic, data in self.making.tick(wanted)}
+
+        return asyncio.run(made())
+
+
+# -- tags --------------------------------------------------------------------------------------------------------------
+
+
+def test_only_what_has_changed_is_told() -> None:
+    plant = Plant()
+    told = Told(plant)
+    assert told.tick()["tags"] == {"generation": 3, "changed": []}
+    plant.set(1, 2.5)
+    assert told.tick()["tags"]["changed"] == [[1, 2.5, "good", 1000, ""]]
+    plant.set(1, 2.5)
+    assert "tags" not in told.tick()
+
+
+def test_values_are_json_whatever_they_are() -> None:
+    plant = Plant(8)
+    told = Told(plant)
+    told.tick()
+    values = [True, -5, 1.5, float("nan"), float("inf"), 'quoted "text"\n', None, 2**64]
+    for number, value in enumerate(values):
+        plant.set(number, value)
+    changed = {row[0]: row[1] for row in told.tick()["tags"]["changed"]}
+    assert [changed[number] for number in range(8)] == [True, -5, 1.5, None, None, 'quoted "text"\n', None, 2**64]
+
+
+def test_more_changes_than_a_set_has_room_for_come_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_file, "TAGS_PER_SET", 10)
+    plant = Plant(35)
+    told = Told(plant)
+    told.tick()
+    seen: list[int] = []
+    for number in range(35):
+        plant.set(number, 1)
+    for _ in range(3):
+        rows = told.tick()["tags"]["changed"]
+        assert len(rows) == 10
+        seen += [row[0] for row in rows]
+        for row in rows[:5]:
+            plant.set(row[0], 2 + len(seen))  # those that change all the time do not come before the others again
+    assert len(set(seen)) == 30
+    last = {row[0] for row in told.tick()["tags"]["changed"]}
+    assert set(range(35)) <= last | set(seen)
+
+
+def test_what_grows_old_unnoticed_is_found() -> None:
+    plant = Plant(30)
+    told = Told(plant)
+    for _ in range(12):
+        told.tick()
+    plant.block.quality, plant.block.cause = Quality.BAD, "no answer"
+    rows: list[Any] = []
+    for _ in range(22):
+        rows += told.tick().get("tags", {"changed": []})["changed"]
+    assert sorted(row[0] for row in rows) == list(range(30))
+    assert {(row[2], row[4]) for row in rows} == {("bad", "no answer")}
+
+
+def test_what_is_read_again_and_is_the_same_is_told_now_and_then() -> None:
+    plant = Plant(10)
+    told = Told(plant)
+    for _ in range(12):
+        told.tick()
+    plant.block.good_time_ns += 1_000_000_000
+    assert not any("tags" in told.tick() for _ in range(22))
+    plant.block.good_time_ns += 4_000_000_000
+    rows = [row for _ in range(22) for row in told.tick().get("tags", {"changed": []})["changed"]]
+    assert sorted(row[0] for row in rows) == list(range(10))
+    assert {row[3] for row in rows} == {6000}
+
+
+def test_other_tags_are_another_generation() -> None:
+    plant = Plant()
+    told = Told(plant)
+    told.tick()
+    plant.set(1, 5)
+    plant.hub.remove("press", "t1", plant.list[1])
+    assert told.tick()["tags"] == {"generation": 4, "changed": []}
+
+
+# -- links and devices -------------------------------------------------------------------------------------------------
+
+
+def test_a_state_is_told_at_once_and_counters_once_a_second() -> None:
+    plant = Plant(devices=10)
+    told = Told(plant)
+    for _ in range(6):
+        told.tick()
+    plant.polls = 1
+    plant.state_of["d7"] = "down"
+    first = told.tick()["state"]
+    assert first["devices"][0] == {"name": "d7", "state": "down", "polls": 1}
+    assert first["findings"] == [{"text": "d7 is down"}]
+    names = {row["name"] for row in first["devices"]}
+    for _ in range(4):
+        names |= {row["name"] for row in told.tick().get("state", {"devices": []})["devices"]}
+    assert names == set(plant.state_of)
+
+
+def test_a_large_plant_is_told_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_file, "ROWS_PER_SET", 10)
+    plant = Plant(devices=100)
+    told = Told(plant)
+    seen: Counter[str] = Counter()
+    for _ in range(40):
+        plant.polls += 1
+        rows = told.tick()["state"]["devices"]
+        assert len(rows) <= 10
+        seen.update(row["name"] for row in rows)
+    assert len(seen) == 100
+    assert min(seen.values()) >= 3  # fairly
+
+
+def test_what_is_gone_is_told() -> None:
+    plant = Plant()
+    told = Told(plant)
+    told.tick()
+    del plant.state_of["d0"]
+    assert told.tick()["state"]["gone"] == {"links": [], "devices": ["d0"]}
+
+
+def test_events_and_clients_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_file, "EVENTS_PER_SET", 4)
+    plant = Plant()
+    plant.happened = [{"number": 1}]
+    told = Told(plant)
+    first = told.tick()
+    assert "events" not in first  # it was before
+    assert (len(first["clients"]["clients"]), first["clients"]["total"]) == (300, 500)
+    plant.happened += [{"number": number} for number in range(2, 8)]
+    numbers = [[event["number"] for event in told.tick().get("events", {"events": []})["events"]] for _ in range(3)]
+    assert numbers == [[2, 3, 4, 5], [6, 7], []]
+
+
+# -- viewers -----------------------------------------------------------------------------------------------------------
+
+
+def viewer(topics: frozenset[str] = EVERYTHING) -> Viewer:
+    return Viewer(topics, None, lambda: False)
+
+
+def test_nothing_is_made_when_nobody_watches() -> None:
+    async def test() -> None:
+        plant = Plant()
+        feed = Feed(plant, lambda: None)  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        assert not plant.asked
+        first = viewer()
+        assert feed.join(first)
+        assert b"event: state" in await first.take(lambda: None)
+        feed.leave(first)
+        while feed._task is not None:
+            await asyncio.sleep(0.01)
+        asked = plant.asked.total()
+        await asyncio.sleep(3 * feed_file.TICK_S)
+        assert plant.asked.total() == asked
+        plant.set(0, 1)
+        assert not plant.hub._subscriptions
+
+    asyncio.run(test())
+
+
+def test_viewers_share_what_was_made_once() -> None:
+    async def test() -> None:
+        plant = Plant()
+        feed = Feed(plant, lambda: None)  # type: ignore[arg-type]
+        viewers = [viewer(frozenset({"tags"})) for _ in range(viewers_file.MAX_VIEWERS)]
+        assert all(feed.join(each) for each in viewers)
+        assert not feed.join(viewer())
+        sets = [await each.take(lambda: None) for each in viewers]
+        assert len({id(data) for data in sets}) == 1
+        await feed.close()
+        assert {await each.take(lambda: None) for each in viewers} == {b""}
+
+    asyncio.run(test())
+
+
+def test_who_does_not_take_loses_all_that_waits_and_is_told_so() -> None:
+    slow, told = viewer(), []
+    for _ in range(viewers_file.MAX_SETS + 5):
+        slow.put(b"x" * 100)
+
+    async def test() -> None:
+        assert await slow.take(lambda: told.append(1)) == viewers_file.RESYNC
+        slow.put(b"new")
+        assert await slow.take(lambda: told.append(2)) == b"new"
+
+    asyncio.run(test())
+    assert (told, slow.resyncs) == ([1], 1)
+
+
+def test_what_waits_is_bounded_in_bytes() -> None:
+    slow = viewer()
+    for _ in range(5):
+        slow.put(b"x" * (viewers_file.MAX_BYTES // 2 - 1))
+    assert slow._size == 0
+    assert slow.has_some
+
+
+def test_silence_is_a_ping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(viewers_file, "PING_S", 0.01)
+    assert asyncio.run(viewer().take(lambda: None)) == viewers_file.PING
+
+
+def test_a_session_that_is_over_ends_its_streams() -> None:
+    async def test() -> None:
+        feed = Feed(Plant(), lambda: None)  # type: ignore[arg-type]
+        over: list[int] = []
+        mine = Viewer(EVERYTHING, "mine", lambda: bool(over))
+        other = Viewer(EVERYTHING, "other", lambda: False)
+        feed.join(mine)
+        feed.join(other)
+        await mine.take(lambda: None)
+        over.append(1)
+        while await mine.take(lambda: None):
+            pass
+        feed.end_session("other")
+        assert other.is_over
+        await feed.close()
+
+    asyncio.run(test())
+
+
+# -- snapshots ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_is_shared_but_not_with_who_came_after_it_was_begun() -> None:
+    async def test() -> None:
+        plant = Plant()
+        snapshots = Snapshots(plant)  # type: ignore[arg-type]
+        first = await snapshots.tags()
+        plant.set(0, 1)
+        assert await snapshots.tags() is first  # half a second
+        snapshots.joined()
+        second = await snapshots.tags()
+        assert json.loads(second)["values"][0][1] == 1
+        assert json.loads(first)["values"][0][1] is None
+        assert json.loads(second)["tags"] == [{"i": number, "name": f"t{number}"} for number in range(3)]
+
+    asyncio.run(test())
+
+
+def test_many_who_come_together_wait_for_one() -> None:
+    async def test() -> None:
+        plant = Plant(2000)
+        snapshots = Snapshots(plant)  # type: ignore[arg-type]
+        asked = plant.asked["points"]
+        found = await asyncio.gather(*(snapshots.tags() for _ in range(50)))
+        assert len({id(data) for data in found}) == 1
+        assert plant.asked["points"] - asked == 2  # names once, values once
+
+    asyncio.run(test())
+
+
+def test_a_state_has_all_rows_and_what_is_wrong() -> None:
+    plant = Plant()
+    plant.state_of["d1"] = "down"
+    state = json.loads(asyncio.run(Snapshots(plant).state()))  # type: ignore[arg-type]
+    assert [row["name"] for row in state["devices"]] == ["d0", "d1"]
+    assert state["findings"] == [{"text": "d1 is down"}]
+
+
+def test_a_long_text_is_put_together_as_its_parts_come() -> None:
+    async def test() -> bytearray:
+        text = Text()
+        for number in range(2 * PARTS + 1):
+            text.add(f"{number};")
+        await text.copy(b"x" * (COPIED + 1), Slices())
+        text.add("é")
+        return text.done()
+
+    numbers = "".join(f"{number};" for number in range(2 * PARTS + 1))
+    assert asyncio.run(test()).decode() == f"{numbers}{'x' * (COPIED + 1)}é"
+
+
+def test_a_plant_without_tags_has_a_snapshot() -> None:
+    plant = Plant(tags=0)
+    found = json.loads(asyncio.run(Snapshots(plant).tags()))  # type: ignore[arg-type]
+    assert found["values"] == []
