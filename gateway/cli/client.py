@@ -19,8 +19,7 @@ import typer
 
 from gateway.config.addresses import Address, mistaken_reference, parse_address
 from gateway.config.durations import format_duration, parse_duration
-from gateway.config.explain import suggest
-from gateway.config.urls import DeviceUrl, parse_device_url
+from gateway.config.urls import DeviceUrl, looks_like_a_way, parse_device_url
 from gateway.errors import ConfigError, DeviceRefused, LinkDown, LinkError, MalformedResponse, RequestTimeout
 from gateway.modbus import spec
 from gateway.modbus.spec import Table
@@ -46,6 +45,8 @@ class Whom(NamedTuple):
     unit: int = 1
     order: str = "ABCD"
     trust: Trust | None = None
+    most: tuple[int, int] = (spec.MAX_READ_REGISTERS, spec.MAX_READ_BITS)
+    """Registers and bits that one request may read."""
 
 
 class Target(NamedTuple):
@@ -58,6 +59,7 @@ class Target(NamedTuple):
     type: str
     order: str
     trust: Trust | None = None
+    most: tuple[int, int] = (spec.MAX_READ_REGISTERS, spec.MAX_READ_BITS)
 
     @property
     def size(self) -> int:
@@ -101,7 +103,7 @@ def whom(name: str, options: Options) -> Whom:
         if any(files):
             raise ValueError("the plant's file says which certificates; leave out --cert, --key and --ca")
         return _of_plant(name, options.config)
-    url = parse_device_url(name if "://" in name else f"tcp://{name}")
+    url = parse_device_url(name if "://" in name or looks_like_a_way(name) else f"tcp://{name}")
     if url.carrier == "sim":
         raise ValueError(f"{name}: a simulated PLC has no address; `gateway simulate` serves them on ports")
     if url.carrier == "dial-in":
@@ -122,6 +124,7 @@ def whom(name: str, options: Options) -> Whom:
 
 
 def _of_plant(name: str, file: Path) -> Whom:
+    from gateway.config.explain import suggest
     from gateway.config.load import load
 
     try:
@@ -137,7 +140,8 @@ def _of_plant(name: str, file: Path) -> Whom:
     if link.url.carrier == "dial-in":
         raise ValueError(_dials_in(name))
     tls = (link.tls or config.tls) if link.url.carrier == "tls" else None
-    return Whom(link.url, device.unit, device.order, None if tls is None else _trust(tls, config.path_of))
+    trust = None if tls is None else trust_of(tls, config.path_of)
+    return Whom(link.url, device.unit, device.order, trust, (device.max_registers, device.max_bits))
 
 
 def _dials_in(who: str) -> str:
@@ -147,7 +151,8 @@ def _dials_in(who: str) -> str:
     )
 
 
-def _trust(tls: Tls, path_of: Callable[[str], Path]) -> Trust:
+def trust_of(tls: Tls, path_of: Callable[[str], Path]) -> Trust:
+    """Of a section of the plant's file."""
     from gateway.southbound.tls import Trust
     from gateway.tls.certificates import Certificates, Files
 
@@ -198,7 +203,7 @@ def target(name: str, address: str, options: Options, count: int = 1) -> Target:
         fail(f"{at.count} from {at.table.describe(at.first)} is past 65535, the last address of a table", EXIT_USAGE)
     if at.count % size:
         fail(f"{at.describe()}: {at.count} registers are no whole number of {kind} ({size} registers each)", EXIT_USAGE)
-    return Target(asked.url, unit, at, timeout_s, kind, order, asked.trust)
+    return Target(asked.url, unit, at, timeout_s, kind, order, asked.trust, asked.most)
 
 
 class Asker:
@@ -217,7 +222,7 @@ class Asker:
             Table.HOLDING: client.read_holding_registers,
             Table.INPUT: client.read_input_registers,
         }
-        most = spec.MAX_READ_BITS if at.table.is_bits else spec.MAX_READ_REGISTERS
+        most = self._asked.most[at.table.is_bits]
         values: list[int] = []
         for first in range(at.first, at.stop, most):
             count = min(most, at.stop - first)
@@ -258,7 +263,7 @@ class Asker:
         """One request. Raises DeviceRefused, RequestTimeout, LinkDown or MalformedResponse."""
         from pymodbus.exceptions import ConnectionException, ModbusException
 
-        from gateway.cli.carriers import why_lost
+        from gateway.cli.ways import why_lost
 
         asked = self._asked
         if asked.is_broadcast:
@@ -313,6 +318,47 @@ def connected(asked: Target) -> Iterator[Asker]:
         fail(f"{asked.describe()}: {error}")
     finally:
         carriers.close(client)
+
+
+FAILURES = (DeviceRefused, LinkError)
+"""What `reconnecting` asks on after."""
+
+
+@contextmanager
+def reconnecting(asked: Target) -> Iterator[Reconnecting]:
+    """As `connected`, for who asks again and again."""
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)
+    asker = Reconnecting(asked)
+    try:
+        yield asker
+    finally:
+        asker.close()
+
+
+class Reconnecting:
+    """Reads the target, connecting when it is not connected; FAILURES are raised, and the next read tries anew."""
+
+    def __init__(self, asked: Target) -> None:
+        self._asked = asked
+        self._client: Client | None = None
+
+    def read(self) -> bytes:
+        from gateway.cli import carriers
+
+        if self._client is None:
+            self._client = carriers.connect(self._asked.url, self._asked.timeout_s, self._asked.trust)
+        try:
+            return Asker(self._client, self._asked).read()
+        except LinkError:
+            self.close()  # after a time-out, too: a late answer must not be taken for the next
+            raise
+
+    def close(self) -> None:
+        from gateway.cli import carriers
+
+        if self._client is not None:
+            carriers.close(self._client)
+            self._client = None
 
 
 class Row(NamedTuple):

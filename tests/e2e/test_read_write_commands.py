@@ -76,7 +76,9 @@ def test_bits_and_bits_in_registers(plc: PymodbusPlc) -> None:
 
 def test_json_is_for_programs(plc: PymodbusPlc) -> None:
     result = gateway("read", f"127.0.0.1:{plc.port}", "holding:5", "--json")
-    assert json.loads(result.stdout) == [
+    told = json.loads(result.stdout)
+    assert (told["url"], told["unit"]) == (f"tcp://127.0.0.1:{plc.port}", 1)
+    assert told["values"] == [
         {"at": "holding:5 (400006)", "table": "holding", "address": 5, "bit": None, "value": 1005, "hex": "03ED"}
     ]
 
