@@ -70,7 +70,7 @@ async def _serve(config: Config, host: str, base_port: int) -> None:
         servers = simulated(config, names, links=sorted(links))
         try:
             for offset, server in enumerate(servers.values()):
-                await _start(server, host, base_port + offset if base_port else 0)
+                await start(server, host, base_port + offset if base_port else 0)
             for name in names:
                 url = ListenUrl(host, servers[config.link_key(name)].port)
                 print(f"{name}: {url} unit {config.devices[name].unit}", flush=True)
@@ -82,8 +82,8 @@ async def _serve(config: Config, host: str, base_port: int) -> None:
                 await server.stop()
 
 
-async def _start(server: SimServer, host: str, port: int) -> None:
-    """Raises ListenError with what to do about it."""
+async def start(server: SimServer, host: str, port: int, option: str = "") -> None:
+    """Raises ListenError with what to do about it; `option`: what says host and port, if that is one."""
     from gateway.config.urls import ListenUrl
     from gateway.serving.ports import port_owner
 
@@ -92,10 +92,13 @@ async def _start(server: SimServer, host: str, port: int) -> None:
     try:
         await server.start(host, port)
     except OSError as error:
-        reason, hint = error.strerror or str(error), "choose another --host"
+        reason, hint = error.strerror or str(error), f"choose another {option or '--host'}"
         if error.errno == errno.EADDRINUSE:
             owner = port_owner(port)
-            reason, hint = f"the port is in use{f' by {owner}' if owner else ''}", "choose another --base-port"
+            reason, hint = (
+                f"the port is in use{f' by {owner}' if owner else ''}",
+                f"choose another {option or '--base-port'}",
+            )
         elif error.errno == errno.EACCES:
-            hint = "choose a --base-port above 1023"
+            hint = f"choose a {option or '--base-port'} above 1023"
         raise ListenError(f"cannot listen on {ListenUrl(host, port)}: {reason}; {hint}") from error

@@ -79,7 +79,7 @@ def status(
     from gateway.control.path import ControlError
 
     try:
-        snapshot = ask(_state_dir(file, state_dir), "status")
+        snapshot = ask(state_dir_of(file, state_dir), "status")
     except ControlError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(EXIT_UNREACHABLE) from None
@@ -96,7 +96,7 @@ def status(
         raise typer.Exit(EXIT_WRONG)
 
 
-def _state_dir(file: Path | None, given: Path | None) -> Path:
+def state_dir_of(file: Path | None, given: Path | None) -> Path:
     """What to ask; ends the command when the plant's file does not tell."""
     if file is not None and given is not None:
         raise typer.BadParameter("say FILE or --state-dir, not both")
