@@ -1,0 +1,1 @@
+"""Tables of other programs, and our own, as devices of a plant."""

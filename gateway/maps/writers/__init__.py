@@ -1,0 +1,1 @@
+"""One file per format: `write(served, target)`, pure."""
