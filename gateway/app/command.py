@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway import logs, process
+from gateway import logs, process, systemd
 from gateway.app.blueprint import Blueprint, Difference, difference
 from gateway.app.gateway import Gateway
 from gateway.app.watch import watch
@@ -26,8 +27,8 @@ EXIT_FAILED = 1
 """It could not listen, or a bug ended it."""
 EXIT_CONFIG = 2
 
-SPARE_FILES = 50
-"""Listeners, the log, the loop's own, look-ups."""
+SPARE_FILES = 350
+"""Listeners, the log, the loop's own, look-ups; 256 connections of the page."""
 
 MAX_REMAINS = 100
 """Parts of the plant that reloads have taken away and that no collection looks at any more, some 10 KB each. Then
@@ -92,7 +93,13 @@ class _Process:
     async def main(self, config: Config) -> None:
         stop = asyncio.Event()
         with process.stopped_by_signals(stop), process.reloaded_by_signal(self._wanted):
-            gateway = self._gateway = Gateway(Blueprint(config, simulate=self._simulate), self._path, self._listen)
+            gateway = self._gateway = Gateway(
+                Blueprint(config, simulate=self._simulate),
+                self._path,
+                self._listen,
+                notifier=systemd.Notifier(os.environ),
+                handed_over=systemd.HandedOver.of(os.environ),
+            )
             process.allow_open_files(config.server.max_connections + 2 * len(config.devices) + SPARE_FILES)
             _settle_memory()
             helpers = [asyncio.create_task(self._reload_when_wanted(), name="reload")]
@@ -115,12 +122,17 @@ class _Process:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
+            assert self._gateway is not None
+            service = self._gateway.service
+            service.reloading()
             try:
                 await self._reload()
             except asyncio.CancelledError:
                 raise
             except Exception:
                 log.exception("reload: a bug; what could not be changed runs on as it was")
+            finally:
+                service.reloaded()
 
     async def _reload(self) -> None:
         """The whole new configuration is read and judged beside the loop, then the difference is applied."""

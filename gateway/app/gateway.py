@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import socket
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from gateway import __version__, clock, process
+from gateway import __version__, clock, logs
 from gateway.app import simulations
 from gateway.app.blueprint import Blueprint, Difference
 from gateway.app.certificates import Known
+from gateway.app.commands import commands
 from gateway.app.looptime import LoopTime
+from gateway.app.news import News
+from gateway.app.page import PageRoom
 from gateway.app.plant import Plant, keeps
+from gateway.app.service import Service
+from gateway.app.trending import Trending
+from gateway.app.views import Views
 from gateway.config.model import Config, Listener
 from gateway.config.urls import ListenUrl
 from gateway.control.socket import ControlError, ControlSocket
@@ -34,11 +40,13 @@ from gateway.front.units import Units
 from gateway.hub import Hub
 from gateway.polling.wheel import Wheel
 from gateway.serving.doors import Door
+from gateway.serving.listeners import place_of
 from gateway.serving.server import Server
 from gateway.state.directory import StateDirectory, StateError, StateInUse
 from gateway.state.journal import Journal
 from gateway.state.records import Records
 from gateway.state.retained import Retained
+from gateway.systemd import NOTHING_HANDED_OVER, HandedOver, Notifier, Place
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +62,12 @@ class Gateway:
         blueprint: Blueprint,
         path: Path = Path("plant.yaml"),
         listen: Sequence[ListenUrl] = (),
+        *,
+        notifier: Notifier | None = None,
+        handed_over: HandedOver = NOTHING_HANDED_OVER,
     ) -> None:
-        """Constructs everything, opens nothing. `listen` stands instead of what the configuration says."""
+        """Constructs everything, opens nothing. `listen` stands instead of what the configuration says; `notifier` and
+        `handed_over`: of a service."""
         self.path = path
         self.generation = 0
         self.freshness = Freshness(clock.now)
@@ -64,8 +76,14 @@ class Gateway:
         self.scheduler = LoopTime()
         self.wheel = Wheel(self.scheduler)
         self._listen = tuple(listen)
-        self._started_s = clock.now()
-        self._refusal = ""
+        self.service = Service(notifier or Notifier({}))
+        self.handed_over = handed_over
+        self.started_s = clock.now()
+        self.refusal = ""
+        """Why the last reload changed nothing, and when; empty: it was applied."""
+        self.news = News()
+        """What happens, and who looks at what travels."""
+        self.trending = Trending(self.hub)
         self._has_state = False
         state_path = blueprint.config.state_path
         self._state = StateDirectory(state_path)
@@ -78,7 +96,7 @@ class Gateway:
             keep=about.keep,
             name="audit",
         )
-        self._audit = Audit(self._journal.append)
+        self._audit = Audit(self.news.written)
         self._retained = Retained(state_path, self.scheduler, lambda *part: self.plant.given(*part))
         self._records = Records(state_path, self.scheduler)
         self._control: ControlSocket | None = None
@@ -93,10 +111,12 @@ class Gateway:
             self._records,
             self._certificates,
             self._own_status,
+            self.news,
         )
         self.plant.apply(blueprint)
         server = blueprint.config.server
-        self.gate = Gate(self.plant.units, self.freshness, self.counters)
+        self.gate = Gate(self.plant.units, self.freshness, self.counters, self._audit)
+        self.gate.taps = self.news.taps
         self.gate.access = Access(server.access)
         self.server = Server(
             self.gate,
@@ -106,7 +126,12 @@ class Gateway:
             backlog=server.backlog,
             limits=server.limits,
             register=self.plant.functions.trouble,
+            handed_over=handed_over,
         )
+        self.server.hear(self.news.client)
+        self.news.taps.changed = self._look
+        self.views = Views(self)
+        self.page = PageRoom(self)
 
     @property
     def config(self) -> Config:
@@ -124,15 +149,25 @@ class Gateway:
         """Open everything, run until `stop`, close in order. GatewayError when something needed cannot be opened."""
         self._has_state = self._open_state()
         self._keep_audit(self.config)
+        self.news.begin()
         try:
             await simulations.start(self.plant.simulations)
-            await self.server.listen(self._doors(self.config))
+            try:
+                await self.server.listen(self._doors(self.config))
+            finally:
+                await self._tell_strangers()
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._every_second(), name="second")]
+                self.trending.configure(self.config)
+                tasks = [
+                    group.create_task(self._every_second(), name="second"),
+                    group.create_task(self.trending.run(), name="trends"),
+                ]
                 self.plant.start(group)
                 if self._has_state:
                     await self._open_control()
+                await self.page.change(self.config)
                 log.info("gateway %s is running: %s", __version__, self.plant.summary())
+                tasks.append(group.create_task(self.service.run(self), name="service"))
                 try:
                     await stop.wait()
                 finally:
@@ -142,6 +177,7 @@ class Gateway:
             await simulations.stop(self.plant.unused_simulations)
             await simulations.stop(self.plant.simulations)
             self._audit.end()
+            self.news.end()
             await self._journal.close()
             self._state.close()
 
@@ -163,17 +199,27 @@ class Gateway:
         return True
 
     async def _open_control(self) -> None:
-        self._control = ControlSocket(self._state.path, {"status": self.status})
+        self._control = ControlSocket(self._state.path, commands(self.views))
         try:
             await self._control.open()
         except (ControlError, OSError) as error:
             log.warning("no control socket, so no `gateway status`: %s", error)
             self._control = None
 
+    async def _tell_strangers(self) -> None:
+        """Sockets that were handed over and that nobody listens on: one line each."""
+        doors = [door.url for door in self._doors(self.config) if door.url.carrier != "serial"]
+        places = [place_of(url) for url in doors]
+        if (web := self.config.web) is not None:
+            places.append(Place(web.listen.host, web.listen.port, socket.SOCK_STREAM, str(web.listen)))
+        for line in await self.handed_over.strangers(places):
+            log.warning("%s", line)
+
     async def _close(self, tasks: list[asyncio.Task[None]]) -> None:
+        self.service.stopping()
         self.server.stop_accepting()
         self.wheel.stop()
-        await self.server.drained(DRAIN_S)
+        await asyncio.gather(self.server.drained(DRAIN_S), self.page.close())
         await self.server.close()
         if self._control is not None:
             await self._control.close()
@@ -188,6 +234,7 @@ class Gateway:
             now_s = self.freshness.clock()
             self.freshness.judge(now_s)
             self.plant.tick(now_s)
+            self.news.tick()
             await asyncio.sleep(TICK_S)
 
     # -- reload -------------------------------------------------------------------------------------------------
@@ -216,12 +263,15 @@ class Gateway:
             return
         lines = self.plant.apply(blueprint, found, started)
         self.plant.retain(before)
-        self._refusal = ""
+        self.trending.configure(after)
+        self.refusal = ""
         self.plant.functions.reload_refused = False
         if before.config.server != server:
             lines.append("server changed")
         if before.config.audit != after.audit:
             lines.append("audit changed")
+        if before.config.web != after.web:
+            lines.append("web changed")
         both = before.settings.keys() & blueprint.settings.keys()
         if any(before.settings[key] != blueprint.settings[key] for key in both):
             lines.append("settings of links changed")
@@ -229,8 +279,11 @@ class Gateway:
             self.generation += 1
             took_ms = (time.monotonic() - begun_s) * 1000
             log.info("configuration %d is running after %.0f ms: %s", self.generation, took_ms, "; ".join(lines))
+            self.news.reloaded(self.path, self.generation, lines)
         else:
             log.info("the configuration was read again: nothing has changed")
+        await self._tell_strangers()
+        await self.page.change(after)
         unused, self.plant.unused_simulations = self.plant.unused_simulations, {}
         await simulations.stop(unused)
 
@@ -261,7 +314,7 @@ class Gateway:
         is_kept = about.enabled and self._has_state
         if is_kept:
             self._journal.start()
-        self.gate.audit = self._audit if is_kept else None
+        self.news.journal = self._journal if is_kept else None
 
     def _configure(self, config: Config) -> None:
         server = config.server
@@ -275,63 +328,59 @@ class Gateway:
             limits=server.limits,
         )
 
+    def _look(self) -> None:
+        """Others look at what travels: tell links and clients."""
+        for key, link in self.plant.links.items():
+            link.tap(self.news.taps.of_link(key))
+        self.server.review()
+
     def refused(self, why: str) -> None:
         """A reload that changes nothing."""
         self.plant.functions.reload_refused = True
-        self._refusal = f"{time.strftime('%Y-%m-%d %H:%M:%S')}: {why}"
-        log.error("reload refused, nothing has changed: %s", why)
+        self.refusal = f"{time.strftime('%Y-%m-%d %H:%M:%S')}: {why}"
+        log.error("reload refused, nothing has changed: %s", why, extra=logs.TOLD)
+        self.news.not_reloaded(self.path, why)
 
     # -- for those who look -------------------------------------------------------------------------------------
 
-    def _own_status(self, now_s: float) -> tuple[float, int]:
-        """Uptime in seconds and generation, for the gateway's own status block."""
-        return now_s - self._started_s, self.generation
-
-    def status(self, _request: Any = None) -> dict[str, Any]:
-        """What `gateway status` shows; the lists are worked out an item at a time."""
-        ours, plant = self.counters, self.plant
-        about = {
-            "version": __version__,
-            "pid": os.getpid(),
-            "tasks": len(asyncio.all_tasks()),
-            "open_files": process.open_files(),
-            "memory_kb": process.memory_kb(),
-            "uptime_s": round(clock.now() - self._started_s, 1),
-            "generation": self.generation,
-            "config": str(self.path.resolve()),
-            "clients": ours.clients,
-            "requests": self._requests,
-            "exceptions": self._exceptions,
-            "listen": [str(url) for url in self._listen or self.config.server.listen],
-            "reload": f"last reload refused: {self._refusal}" if self._refusal else "",
-        }
-        return {
-            "gateway": about,
-            "server": ours.snapshot(),
-            "audit": self._journal.snapshot(),
-            "serial": [line.snapshot() for line in self.server.lines],
-            "dial_in": plant.dial_in.counters.snapshot(),
-            "links": plant.link_rows(),
-            "devices": plant.device_rows(),
-            "routes": plant.route_rows(),
-        }
+    def states(self) -> Counter[str]:
+        """How many devices are in which state."""
+        return Counter(device.state.name.lower() for device in self.plant.devices.values())
 
     @property
-    def _requests(self) -> int:
+    def is_reload_refused(self) -> bool:
+        """The last one."""
+        return bool(self.refusal)
+
+    def _own_status(self, now_s: float) -> tuple[float, int]:
+        """Uptime in seconds and generation, for the gateway's own status block."""
+        return now_s - self.started_s, self.generation
+
+    def listens_at(self) -> list[str]:
+        """Where clients come in."""
+        return [str(url) for url in self._listen or self.config.server.listen]
+
+    def audit_counters(self) -> dict[str, int]:
+        """Of the audit's file."""
+        return self._journal.snapshot()
+
+    @property
+    def requests(self) -> int:
         """For us, by whatever way; a serial line counts its own (function 08 is about that line)."""
         return self.counters.requests + sum(line.requests for line in self.server.by_line.values())
 
     @property
-    def _exceptions(self) -> int:
+    def exceptions(self) -> int:
+        """As `requests`."""
         return self.counters.exceptions + sum(line.exceptions for line in self.server.by_line.values())
 
     def summary(self) -> str:
         """What was done since the start, in one line."""
         ours = self.counters
         return (
-            f"{self._requests} requests of {ours.connections} clients"
+            f"{self.requests} requests of {ours.connections} clients"
             f"{f' and {len(self.server.by_line)} serial lines' if self.server.by_line else ''} answered, "
-            f"{self._exceptions} with an exception; "
+            f"{self.exceptions} with an exception; "
             f"{ours.refused_connections} clients refused, {ours.broken} closed for a broken stream; "
             f"{self.plant.totals()}"
         )

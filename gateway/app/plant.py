@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gateway.app import simulations
@@ -17,6 +17,7 @@ from gateway.app.blueprint import Blueprint, BroadcastPlan, Difference, LinkPlan
 from gateway.app.certificates import Known
 from gateway.app.functions import Functions, each_of
 from gateway.app.looptime import LoopTime
+from gateway.app.news import News
 from gateway.app.sending import Sendings
 from gateway.app.statuses import Status, Statuses
 from gateway.bank import Bank, Span
@@ -68,8 +69,9 @@ class Plant:
         records: Records,
         certificates: Known,
         own_status: Callable[[float], tuple[float, int]],
+        news: News,
     ) -> None:
-        """`own_status(now_s)` is uptime in seconds and the generation."""
+        """`own_status(now_s)` is uptime in seconds and the generation; `news` hears of links and devices."""
         self.blueprint: Blueprint = None  # type: ignore[assignment]  # until the first `apply`
         self.units = Units({}, 1, "gateway_path")
         self.links: dict[str, Link] = {}
@@ -82,6 +84,7 @@ class Plant:
         self.simulations: simulations.Servers = {}
         self.unused_simulations: simulations.Servers = {}
         """Of links that are no more; to be stopped."""
+        self._news = news
         self._freshness = freshness
         self._counters = counters
         self._hub = hub
@@ -255,7 +258,10 @@ class Plant:
                 for url in plan.urls
             ]
         doubts = self._doubts.pop(_line_of(plan), None)
-        self.links[key] = Link(key, dials, settings, self._scheduler, prefer_first=plan.prefer_first, doubts=doubts)
+        link = Link(key, dials, settings, self._scheduler, prefer_first=plan.prefer_first, doubts=doubts)
+        link.troubles.heard = functools.partial(self._news.link_changed, key)
+        link.tap(self._news.taps.of_link(key))
+        self.links[key] = link
         self._users[key] = []
         if self._group is not None:
             self._run_link(key)
@@ -447,6 +453,8 @@ class Plant:
     def _state_changed(self, name: str) -> None:
         """A device's state is another: its block and ours must show it before the next answer."""
         self.functions.device_changed()
+        if (device := self.devices.get(name)) is not None:
+            self._news.device_changed(device)
         for shown in (name, OWN):
             self._statuses.touch(shown)
 
@@ -534,11 +542,11 @@ class Plant:
             f"{total('losses')} connections to devices lost"
         )
 
-    def link_rows(self) -> Iterator[dict[str, Any]]:
-        """For `gateway status`, one at a time: others are served in between."""
-        for key, link in list(self.links.items()):
-            plan = self.blueprint.links.get(key)
-            if plan is not None:
+    def link_rows(self, keys: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
+        """For those who look, one at a time: others are served in between. `keys`: of these only."""
+        for key in list(self.links) if keys is None else keys:
+            link, plan = self.links.get(key), self.blueprint.links.get(key)
+            if link is not None and plan is not None:
                 yield {
                     **link.snapshot(),
                     "name": key,
@@ -547,16 +555,15 @@ class Plant:
                     "load_percent": round(self._rates.load_percent(key), 1),
                 }
 
-    def device_rows(self) -> Iterator[dict[str, Any]]:
+    def device_rows(self, names: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
         """As `link_rows`."""
-        for name, device in list(self.devices.items()):
-            plan = self.blueprint.devices.get(name)
-            if plan is not None:
+        for name in list(self.devices) if names is None else names:
+            device, plan = self.devices.get(name), self.blueprint.devices.get(name)
+            if device is not None and plan is not None:
                 row = {**device.snapshot(self._freshness.clock()), "link": plan.link or ""}
                 if (destination := self._destinations.get(name)) is not None:
-                    row["writes"] = {
-                        key: getattr(destination, key) for key in ("done", "refused", "unknown", "waiting")
-                    }
+                    counts = {key: getattr(destination, key) for key in ("done", "refused", "unknown", "waiting")}
+                    row["writes"] = {**counts, "took": destination.took.snapshot()}
                 yield row
 
     def route_rows(self) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ What a command needs is imported when it runs: the gateway itself starts without
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import os
@@ -15,7 +16,26 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.cli import certs, check, plan, read, schema, simulate, status, write
+from gateway.cli import (
+    certs,
+    check,
+    doctor,
+    export,
+    guess,
+    import_,
+    passwd,
+    plan,
+    read,
+    record,
+    replay,
+    scan,
+    schema,
+    simulate,
+    status,
+    top,
+    trace,
+    write,
+)
 
 EPILOG = """Exit codes: 0 ended as asked; 1 failed while running (a port in use, a device that does not answer or
 refuses); 2 wrong configuration or command line."""
@@ -30,10 +50,20 @@ app = typer.Typer(
 app.command("check", epilog=EPILOG)(check.check)
 app.command("plan", epilog=EPILOG)(plan.plan)
 app.command("status", epilog=status.EPILOG)(status.status)
+app.command("top", epilog=top.EPILOG)(top.top)
+app.command("trace", epilog=trace.EPILOG)(trace.trace)
+app.command("record", epilog=record.EPILOG)(record.record)
+app.command("replay", epilog=EPILOG)(replay.replay)
 app.command("schema", epilog=EPILOG)(schema.schema)
+app.command("passwd", epilog=passwd.EPILOG)(passwd.passwd)
+app.command("export", epilog=export.EPILOG)(export.export)
+app.command("import", epilog=import_.EPILOG)(import_.import_)
 app.command("simulate", epilog=EPILOG)(simulate.simulate)
-app.command("read", epilog=EPILOG)(read.read)
+app.command("read", epilog=EPILOG, cls=read.WithWatch)(read.read)
 app.command("write", epilog=EPILOG, context_settings={"ignore_unknown_options": True})(write.write)  # -5 is a value
+app.command("scan", epilog=EPILOG)(scan.scan)
+app.command("guess", epilog=EPILOG)(guess.guess)
+app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(certs.app)
 
 
@@ -112,4 +142,12 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a unit such as °C must not end a command on a console without it
-    app(prog_name="gateway")
+    try:
+        app(prog_name="gateway")
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        print(
+            f"what was to be written is not whole: {error.strerror}", file=sys.stderr
+        )  # stdout is a file on a full disk
+        os._exit(1)  # not to try it again, and fail again, at the end of the process

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from gateway.config.model import Config, Unit
+    from gateway.config.model import Config, Unit, Web
 
 EXIT_CONFIG = 2
 MAX_RULES = 12
@@ -25,7 +25,8 @@ def check(
 ) -> None:
     """Validate a plant and show what it comes to.
 
-    Every mistake comes at once, with file, line and column. Certificates are looked into, nothing else is opened.
+    Every mistake comes at once, with file, line and column. Certificates are looked into, nothing else is opened. Of an
+    older file it tells what has changed since it was written.
 
     Examples:
 
@@ -33,6 +34,7 @@ def check(
 
       gateway check plant.yaml --tags
     """
+    from gateway.config.changes import silencer
     from gateway.config.load import load
     from gateway.config.needs import errors, unmet, warnings
     from gateway.errors import ConfigError
@@ -53,11 +55,15 @@ def check(
         raise typer.Exit(EXIT_CONFIG) from None
     warned = (*config.warnings, *warnings(found))
     if as_json:
-        told = {"ok": True, "warnings": warned, **_summary(config), "tags": list(_tags(config))}
+        told = {"ok": True, "warnings": warned, "notes": config.notes, **_summary(config), "tags": list(_tags(config))}
         print(json.dumps(told, indent=2))
         return
     for warning in warned:
         print(f"warning: {warning}", file=sys.stderr)
+    for note in config.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if config.notes:
+        print(f"note: these are no mistakes; {silencer()}", file=sys.stderr)
     _print(config, _summary(config), with_tags=tags)
 
 
@@ -104,11 +110,16 @@ def _summary(config: Config) -> dict[str, Any]:
         "listen": [str(url) for url in config.server.listen],
         "access": rights(config),
         "audit": config.audit.path if config.audit.enabled else None,
+        "web": None if config.web is None else _page(config.web),
         "units": units,
         "beside": beside,
         "forwarded": routes,
         "devices": devices,
     }
+
+
+def _page(web: Web) -> dict[str, Any]:
+    return {"listen": str(web.listen), "users": {name: user.role for name, user in web.users.items()}}
 
 
 def _beside(unit_id: int, unit: Unit) -> dict[str, Any]:
@@ -169,6 +180,9 @@ def _print(config: Config, summary: dict[str, Any], *, with_tags: bool) -> None:
     console.print(
         f"who wrote what is kept in {summary['audit']}" if summary["audit"] else "writes are not kept (audit)"
     )
+    if (web := summary["web"]) is not None:
+        users = ", ".join(f"{name} ({role})" for name, role in web["users"].items())
+        console.print(f"the page is at {web['listen']}, {f'for {users}' if users else 'without users: it only shows'}")
     units = table("units", "unit", "coils", "discrete", "holding", "input")
     for unit_id, tables in summary["units"].items():
         ranges = (", ".join(tables[word]) or "-" for word in ("coils", "discrete", "holding", "input"))

@@ -10,6 +10,7 @@ import pytest
 from tests.support.oneshot import gateway
 
 PLANT = """\
+version: "0.4"
 server: {listen: ["tcp://127.0.0.1:5020", "tcp://[::1]:5021"], status: 1/input:100}
 units:
   1: {holding: 0..99, input: 0..199}

@@ -28,6 +28,9 @@ def run_example(path: Path, directory: Path) -> Running:
     folder = directory / "config"
     if not folder.exists():
         shutil.copytree(path.parent, folder, ignore=shutil.ignore_patterns("state"))
+        for each in folder.glob("*.yaml"):  # the port may be somebody's on this machine
+            text = each.read_text(encoding="utf-8")
+            each.write_text(text.replace("127.0.0.1:8080", "127.0.0.1:0"), encoding="utf-8")
     path = folder / path.name
     arguments = ["--config", str(path), "--simulate", "--listen", "tcp://127.0.0.1:0"]
     return Running([sys.executable, "-m", "gateway", *arguments], directory, 1)

@@ -53,8 +53,8 @@ GOOD = 1
 
 
 def quickstart(plc: int) -> str:
-    """As it is shipped, with a port of the system's choice and one device that can be killed."""
-    text = (ROOT / "config/quickstart.yaml").read_text(encoding="utf-8")
+    """As it is shipped, with ports of the system's choice and one device that can be killed."""
+    text = (ROOT / "config/quickstart.yaml").read_text(encoding="utf-8").replace("127.0.0.1:8080", "127.0.0.1:0")
     return text.replace("listen: tcp://127.0.0.1:5020", "listen: tcp://127.0.0.1:0") + EXTRA.format(port=plc)
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -29,12 +29,22 @@ alive: list[Running] = []
 class Running:
     """A command that runs. `log` grows by a line of stderr at a time, `output` by a line of stdout."""
 
-    def __init__(self, arguments: list[str], directory: Path, listeners: int) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        directory: Path,
+        listeners: int,
+        *,
+        environ: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        """`environ`: what it has besides ours; `pass_fds`: descriptors that it inherits under the same numbers."""
         path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
         self.process = subprocess.Popen(
             arguments,
             cwd=directory,
-            env=os.environ | {"PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, **(environ or {})},
+            pass_fds=pass_fds,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
