@@ -7,8 +7,10 @@
  * Register a holds the value a, but register 0 counts the requests to its device, so that every poll from 0 brings
  * something new. Bit a is a odd. Functions 1-4, 5, 6, 15, 16, 22 and 23 are answered, writes as an echo (nothing is kept),
  * others with 01, other units with 0B. DELAY_US after its arrival a request is answered, however many are outstanding.
+ * MOVING: register a holds a and the number of requests to its device together, so that every poll finds all registers
+ * changed (functions 3 and 4).
  *
- * usage: device_farm PORTS UNITS DELAY_US
+ * usage: device_farm PORTS UNITS DELAY_US [MOVING]    (MOVING: 0, the default, or 1)
  * prints {"control": PORT, "ports": [...]} when it listens, and ends on SIGTERM. On the control port, one line of JSON
  * for each line of command:
  *   begin               forget what was counted
@@ -79,6 +81,7 @@ static struct end *free_ends;
 static struct waiting *queue; /* a ring; due times rise, for the delay is the same for all */
 static unsigned queue_at, queue_size, queue_room;
 static uint8_t registers[2 * 65536], bits[2000 / 8];
+static bool is_moving;
 
 static void die(const char *what) {
     perror(what);
@@ -148,6 +151,8 @@ static unsigned answer(const uint8_t *p, unsigned size, unsigned port, uint64_t 
             } else if (function >= 3) {
                 memcpy(q + 9, registers + 2 * address, 2 * count);
                 if (address == 0) put16(q + 9, (unsigned)d->requests & 0xFFFF);
+                for (unsigned i = 0; is_moving && i < count; i++)
+                    put16(q + 9 + 2 * i, (address + i + (unsigned)d->requests) & 0xFFFF);
                 q[8] = (uint8_t)(2 * count), end = 9 + 2 * count;
             } else {
                 unsigned bytes = (count + 7) / 8;
@@ -415,7 +420,8 @@ static void accept_one(const struct end *listener) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 4) return fprintf(stderr, "usage: device_farm PORTS UNITS DELAY_US\n"), 2;
+    if (argc != 4 && argc != 5) return fprintf(stderr, "usage: device_farm PORTS UNITS DELAY_US [MOVING]\n"), 2;
+    is_moving = argc == 5 && atoi(argv[4]);
     port_count = (unsigned)atoi(argv[1]), unit_count = (unsigned)atoi(argv[2]);
     delay_ns = (uint64_t)atoll(argv[3]) * 1000;
     if (port_count < 1 || port_count > 20000 || unit_count < 1 || unit_count > 247)

@@ -117,14 +117,19 @@ class Farm:
 
 
 @contextlib.contextmanager
-def running(program: Path, core: int | None, *, ports: int, units: int = 1, delay_us: int = 0) -> Iterator[Farm]:
-    """A farm of `ports` x `units` devices that ends with the block. Raises CannotRun."""
+def running(
+    program: Path, core: int | None, *, ports: int, units: int = 1, delay_us: int = 0, is_moving: bool = False
+) -> Iterator[Farm]:
+    """A farm of `ports` x `units` devices that ends with the block; `is_moving`: each poll finds all registers changed.
+
+    Raises CannotRun.
+    """
 
     def in_child() -> None:
         harness.end_with_parent()
         harness.pin_to(core)
 
-    command = [str(program), str(ports), str(units), str(delay_us)]
+    command = [str(program), str(ports), str(units), str(delay_us), str(int(is_moving))]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, preexec_fn=in_child
     )
