@@ -96,7 +96,8 @@ def _write_told(record: audit.Record) -> tuple[int, Told]:
     what = details["range"] or f"function {details['function']:02X}"
     change = f": {_values(details['old'])} -> {_values(details['new'])}" if details["new"] is not None else ""
     why = f" ({details['why']})" if "why" in details else ""
-    text = f"unit {details['unit']} {what}{change}: {outcome}{why}"
+    by = f", by {user}" if (user := details.get("user")) else ""
+    text = f"unit {details['unit']} {what}{change}: {outcome}{why}{by}"
     return int(record[0] * 1e9), (str(details["client"]), level, text, details)
 
 

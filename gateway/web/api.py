@@ -182,7 +182,9 @@ async def write_tag(request: Request) -> Response:
     if "value" not in body or not isinstance(body["value"], bool | int | float | str):
         raise Problem(400, 'send {"value": 12.5}: a number, true or false, or a text')
     if body.get("generation", desk.views.generation) != desk.views.generation:
-        raise Problem(409, "the configuration has changed since the tag was looked at: look at it again", code="changed")
+        raise Problem(
+            409, "the configuration has changed since the tag was looked at: look at it again", code="changed"
+        )
     if found.writing >= MAX_WRITES:
         raise Problem(429, f"{MAX_WRITES} of your writes have no answer yet", code="full", headers={"retry-after": "1"})
     name, tag = request.path_params["device"], request.path_params["tag"]

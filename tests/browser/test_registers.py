@@ -93,6 +93,12 @@ def test_addresses_are_typed_as_people_write_them(new_page: NewPage) -> None:
     wait_for_text(page, ".problem", "unit 9 has no image")
 
 
+def test_a_unit_without_an_image_is_said_to_have_none(new_page: NewPage) -> None:
+    """Unit 7 is forwarded: the numbers of another one must not pass for its own."""
+    page = new_page("#/registers?unit=7&table=holding")
+    wait_for_text(page, ".problem", "Unit 7 has no image here: this is unit 1")
+
+
 def test_registers_mean_what_the_gateway_reads_of_them(page: Page) -> None:
     """Every type in every order, beside struct and the gateway's own swaps."""
     script = """async ([registers, type, order]) => {

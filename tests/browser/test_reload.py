@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.conftest import NewPage
-from tests.browser.looking import look, wait_for_text
+from tests.browser.looking import look, wait_for, wait_for_text
 from tests.browser.site import Site, served
 from tests.support.until import wait_until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 HEAD = """
 units: {{1: {{holding: 0..9}}}}
@@ -77,7 +77,7 @@ def test_a_device_shows_each_value_at_its_tag(new_page: NewPage, reload: Reload)
 
 
 def test_who_is_about_to_write_a_tag_sees_that_tag_or_none(new_page: NewPage, reload: Reload) -> None:
-    page = new_page("#/tags")
+    page = new_page("#/tags", allow="404")
     page.click('button[aria-label="Write silo/warm"]')
     page.fill("#write-value", "5")
     page.keyboard.press("Enter")
@@ -93,21 +93,40 @@ def test_who_is_about_to_write_a_tag_sees_that_tag_or_none(new_page: NewPage, re
 
 
 def test_a_tag_that_means_something_else_is_not_written_with_the_old_number(new_page: NewPage, reload: Reload) -> None:
-    page = new_page("#/tags?tag=silo/warm", allow="409")
-    wait_for_text(page, ".detail-unit", "°C")
+    page = new_page("#/tags", allow="404")
     page.click('button[aria-label="Write silo/warm"]')
     page.fill("#write-value", "5")
     page.keyboard.press("Enter")
     wait_for_text(page, ".write-question", "5 °C")
-    page.route("**/api/tags", lambda route: None)  # it waits for the new ones when it sends
+    page.route("**/api/tags", lambda _: None)  # it waits for the new ones when it is to send
     reload(HEAD + FIRST + SECOND.replace("°C", "°F"))
+    wait_for(page, "document.documentElement.dataset.live === 'no'")
     page.click("button:has-text('Write now')")
-    wait_for_text(page, ".outcome", "Not written")
-    assert "configuration" in page.locator(".outcome").inner_text()
+    wait_for_text(page, ".write-dialog", "nothing was sent")
 
 
 def test_the_open_tag_has_its_new_unit(new_page: NewPage, reload: Reload) -> None:
-    page = new_page("#/tags?tag=silo/warm")
+    page = new_page("#/tags?tag=silo/warm", allow="404")
     wait_for_text(page, ".detail-unit", "°C")
     reload(HEAD + FIRST + SECOND.replace("°C", "°F"))
     wait_for_text(page, ".detail-unit", "°F")
+
+
+def test_nothing_is_live_while_the_tags_cannot_be_loaded(new_page: NewPage, reload: Reload) -> None:
+    """What is shown is of before, and changes are not for it; it is asked for again until it comes."""
+    page = new_page("#/tags", allow="503|404")
+    wait_for_text(page, ".vgrid-body", "warm")
+    asked: list[str] = []
+
+    def refuse(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=503, json={"error": "too many answers are being made"})
+
+    page.route("**/api/tags", refuse)
+    reload(HEAD + FIRST + THIRD)
+    wait_for(page, "document.querySelector('.vgrid-body .c-value').dataset.quality === 'old'")
+    look(page, lambda: len(asked) > 1, "another try")
+    assert page.evaluate("document.documentElement.dataset.live") == "no"
+    page.unroute("**/api/tags")
+    wait_for_text(page, ".vgrid-body", "hot")
+    wait_for(page, "document.querySelector('.vgrid-body .c-value').dataset.quality === 'good'")

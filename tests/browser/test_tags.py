@@ -176,6 +176,30 @@ def test_a_write_lands_in_the_plc_after_a_second_step(new_page: NewPage, site: S
         wait_for_text(page, f"{row('setpoint')} .c-value", "55")
 
 
+def test_a_double_click_neither_skips_the_question_nor_hides_the_answer(new_page: NewPage, site: Site) -> None:
+    page = new_page("#/tags?q=press")
+    page.wait_for_selector(row("setpoint"))
+    open_dialog(page, "setpoint")
+    page.keyboard.type("33")
+
+    def written() -> list[bytes]:
+        return [pdu for _, pdu in list(site.plc.server.executed or ()) if pdu[0] not in (3, 4)]
+
+    before = len(written())
+    page.dblclick("button:has-text('Next')")
+    wait_for_text(page, ".write-question", "33 °C")
+    writes = page.locator("button:has-text('Write now')")
+    wait_until(writes.is_enabled, what="the button that writes")
+    assert page.locator(".outcome").count() == 0
+    assert len(written()) == before, "the second click is no answer"
+    page.dblclick("button:has-text('Write now')")
+    wait_for_text(page, ".outcome", "Written")
+    close = page.locator(".write-dialog .dialog-actions button:has-text('Close')")
+    wait_until(close.is_enabled, what="the button that closes")
+    assert page.locator(".outcome").is_visible()
+    assert len(written()) == before + 1
+
+
 def test_a_bool_is_chosen_and_written(new_page: NewPage, site: Site) -> None:
     page = new_page("#/tags?q=press")
     page.wait_for_selector(row("running"))

@@ -177,6 +177,28 @@ def test_who_may_write_what(visitor: Browser, user: str, tag: str, value: object
     assert status == 200 or answer.json["error"]
 
 
+def test_the_event_of_a_write_says_who_wrote(visitor: Browser) -> None:
+    anna = logged_in(visitor, "anna")
+    assert anna.post("/api/tags/mixer/target", {"value": 12.5}).status == 200
+    wait_until(
+        lambda: any(
+            event["kind"] == "write" and event["text"].endswith(": done, by anna")
+            for event in anna.get("/api/events").json["events"]
+        ),
+        what="the write among the events",
+    )
+
+
+def test_what_was_looked_at_before_a_reload_is_not_written(visitor: Browser) -> None:
+    """The tag may have another unit, or place, since."""
+    anna = logged_in(visitor, "anna")
+    generation = anna.get("/api/tags").json["generation"]
+    assert anna.post("/api/tags/mixer/target", {"value": 12.5, "generation": generation}).status == 200
+    answer = anna.post("/api/tags/mixer/target", {"value": 99, "generation": generation - 1})
+    assert (answer.status, answer.json["code"]) == (409, "changed")
+    assert "configuration has changed" in answer.json["error"]
+
+
 def test_the_registers_are_shown_by_the_rules_for_the_role(visitor: Browser) -> None:
     found = logged_in(visitor, "vera").get("/api/registers?unit=1&table=holding&first=10&count=2")
     assert found.status == 200

@@ -351,6 +351,22 @@ def test_a_snapshot_is_shared_but_not_with_who_came_after_it_was_begun() -> None
     asyncio.run(test())
 
 
+def test_a_snapshot_is_not_shared_beyond_a_reload() -> None:
+    """Who is told that there are other tags loads at once: those of half a second ago have other indexes."""
+
+    async def test() -> None:
+        plant = Plant()
+        snapshots = Snapshots(plant)  # type: ignore[arg-type]
+        await snapshots.tags()
+        plant.hub.remove("press", "t0", plant.list[0])
+        plant.hub.point("press", "new", plant.block)
+        found = json.loads(await snapshots.tags())
+        assert found["generation"] == plant.generation
+        assert [tag["name"] for tag in found["tags"]] == ["t1", "t2", "new"]
+
+    asyncio.run(test())
+
+
 def test_many_who_come_together_wait_for_one() -> None:
     async def test() -> None:
         plant = Plant(2000)

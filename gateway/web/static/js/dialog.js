@@ -8,10 +8,10 @@ import { append, h, icon } from "./dom.js";
  * Show `content` under `title`. `closed` is told what `close` was called with, null for Esc or the cross.
  * @param {string} title
  * @param {Node | Node[]} content
- * @param {{wide?: boolean}} [options]
+ * @param {{wide?: boolean, firm?: boolean}} [options] `firm`: a click beside it does not close it
  * @returns {{element: HTMLDialogElement, close: (result?: any) => void, closed: Promise<any>}}
  */
-export function show(title, content, { wide = false } = {}) {
+export function show(title, content, { wide = false, firm = false } = {}) {
   const heading = h("h2", { id: "dialog-title" }, title);
   const cross = h("button", { class: "icon-button", type: "button", "aria-label": "Close" }, icon("close"));
   const element = /** @type {HTMLDialogElement} */ (
@@ -33,7 +33,7 @@ export function show(title, content, { wide = false } = {}) {
     element.close();
   };
   cross.addEventListener("click", () => close());
-  element.addEventListener("mousedown", (event) => event.target === element && close()); // beside it
+  element.addEventListener("mousedown", (event) => event.target === element && !firm && close()); // beside it
   document.body.append(element);
   element.showModal();
   return { element, close, closed };

@@ -1,8 +1,9 @@
 /**
  * Writing a tag: what and where, a second look, and what came of it.
  *
- * The rule of the file: nothing is written by one key, and nothing is called written before the device has said so.
- * Enter in the field leads to the question; there the focus stands on no button, so a second Enter does nothing. What
+ * The rule of the file: nothing is written by one key or one double click, and nothing is called written before the
+ * device has said so. Enter in the field leads to the question; there the focus stands on no button, so a second Enter
+ * does nothing, and the button that writes, which stands where the one before it stood, rests for a moment. What
  * the page cannot know it calls unknown: a request that got no answer may have been carried out. A reload that makes
  * another tag of it ends the question: what was thought of is not there any more.
  */
@@ -16,6 +17,8 @@ const TICK_MS = 500;
 const MAX_EXACT = Number.MAX_SAFE_INTEGER;
 /** The gateway's word for: nobody knows whether it was written. */
 const UNKNOWN = 504;
+/** The second click of a double click comes within it. */
+const REST_MS = 500;
 /** Of a tag that is not there any more. */
 const NO_INDEX = -1;
 
@@ -31,7 +34,7 @@ export async function writeTag(tag, context) {
   tag = { ...tag }; // its index may become another
   let isSent = false;
   const body = h("div", { class: "write" });
-  const shown = dialog.show(`Write ${nameOf(tag)}`, body);
+  const shown = dialog.show(`Write ${nameOf(tag)}`, body, { firm: true });
   shown.element.classList.add("write-dialog");
   const now = nowLine(tag, context);
   const timer = setInterval(now.refresh, TICK_MS);
@@ -98,9 +101,15 @@ export async function writeTag(tag, context) {
     const problem = h("p", { class: "problem", role: "alert" });
     const write = h(
       "button",
-      { type: "button", class: "button primary", on: { click: () => void send(value, text, problem) } },
+      {
+        type: "button",
+        class: "button primary",
+        disabled: true,
+        on: { click: () => void send(value, text, problem) },
+      },
       "Write now",
     );
+    setTimeout(() => write.removeAttribute("disabled"), REST_MS);
     const back = h("button", { type: "button", class: "button", on: { click: () => askValue(text) } }, "Back");
     const question = h(
       "div",
@@ -120,7 +129,7 @@ export async function writeTag(tag, context) {
 
   /** The third: what came of it. @param {any} value @param {string} text @param {HTMLElement} problem */
   async function send(value, text, problem) {
-    if (!live.isLive) return setText(problem, "there is no connection to the gateway: nothing was sent");
+    if (!live.isLive) return setText(problem, "what is shown is not live: nothing was sent");
     isSent = true;
     fill(
       body,
@@ -134,7 +143,11 @@ export async function writeTag(tag, context) {
     );
     const outcome = await ask(value);
     if (isClosed) return context.notify(`${nameOf(tag)}: ${outcome.title}. ${outcome.text}`, outcome.level);
-    const close = h("button", { type: "button", class: "button primary", on: { click: () => shown.close() } }, "Close");
+    const close = h(
+      "button",
+      { type: "button", class: "button primary", disabled: true, on: { click: () => shown.close() } },
+      "Close",
+    );
     const again = h(
       "button",
       { type: "button", class: "button", on: { click: () => askValue(text) } },
@@ -143,13 +156,17 @@ export async function writeTag(tag, context) {
     const sign = icon({ info: "good", warning: "stale", error: "down" }[outcome.level]);
     const root = h(
       "div",
-      { class: `outcome ${outcome.level}`, role: "alert" },
+      { class: `outcome ${outcome.level}`, role: "alert", tabindex: -1 },
       h("h3", {}, sign, outcome.title),
       outcome.pairs && h("p", { class: "before-after" }, ...outcome.pairs),
       h("p", {}, outcome.text),
     );
     fill(body, root, h("div", { class: "dialog-actions" }, outcome.level === "error" && again, close));
-    close.focus();
+    root.focus();
+    setTimeout(() => {
+      close.removeAttribute("disabled"); // a double click that wrote does not close what came of it
+      if (document.activeElement === root) close.focus();
+    }, REST_MS);
   }
 
   /**

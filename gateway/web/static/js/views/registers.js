@@ -146,7 +146,11 @@ class RegistersView {
   update({ query }) {
     const number = (/** @type {string} */ name) =>
       /^\d+$/.test(query.get(name) ?? "") ? Number(query.get(name)) : null;
-    const unit = this.units.find((each) => each.unit === number("unit")) ?? this.units[0];
+    const wanted = number("unit");
+    const found = this.units.find((each) => each.unit === wanted);
+    const unit = found ?? this.units[0];
+    const isOther = wanted !== null && !found;
+    setText(this.problem, isOther ? `Unit ${wanted} has no image here: this is unit ${unit.unit}.` : "");
     const asked = query.get("table") ?? "";
     const table = unit.tables[asked]?.length ? asked : someTable(unit);
     const at = number("at");

@@ -314,6 +314,7 @@ class TagsView {
     const missing = this.grid.seen().filter((i) => !this.recent.has(i) && hasLine(tags.tags.get(i)));
     if (missing.length === 0 || this.asking || this.isClosed) return;
     this.asking = true;
+    const { index } = this;
     const ids = missing.slice(0, PAST_TAGS);
     const names = ids.map((i) => `tag=${encodeURIComponent(nameOf(/** @type {Tag} */ (tags.tags.get(i))))}`);
     const to = Math.ceil(api.now());
@@ -322,6 +323,7 @@ class TagsView {
       .catch(() => ({ series: [] })); // no memory of it: the line begins now
     this.asking = false;
     if (this.isClosed) return;
+    if (this.index !== index) return this.seen(); // a reload came between
     const found = new Map(answer.series.map((/** @type {any} */ line) => [line.tag, line]));
     for (const i of ids) {
       const tag = tags.tags.get(i);
