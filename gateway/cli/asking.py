@@ -170,7 +170,7 @@ class Ending:
     def __call__(self) -> bool:
         if not self.why and self._for_s is not None and self._end_s is not None and time.monotonic() >= self._end_s:
             self.why = f"ended after {format_duration(self._for_s)}"
-        if not self.why and _nobody_reads():
+        if not self.why and nobody_reads():
             self.why = "ended as nobody reads it any more"
         return bool(self.why)
 
@@ -194,7 +194,7 @@ def until_stopped(for_s: float | None = None) -> Iterator[Ending]:
             signal.signal(number, handler)
 
 
-def _nobody_reads() -> bool:
+def nobody_reads() -> bool:
     """The other end of a pipe is closed: nothing need be found out for it, although there is nothing to write yet."""
     if not hasattr(select, "poll"):
         return False

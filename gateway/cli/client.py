@@ -387,14 +387,14 @@ def rows(asked: Target, data: bytes) -> list[Row]:
 
 
 def show(value: Value | None, type_: str) -> str:
-    """A value for people; a float with as many digits as its type carries."""
+    """A value for people; a float with as many digits as its type carries, a text that cannot command a terminal."""
     if value is None:
         return "no value"
     if isinstance(value, bool):
         return "1" if value else "0"
     if type_ == "float32":
         return next(text for digits in (6, 7, 8, 9) if _float32(text := f"{value:.{digits}g}") == value)
-    return str(value)
+    return "".join(char if char.isprintable() else "?" for char in str(value))
 
 
 def _float32(text: str) -> float:

@@ -55,7 +55,7 @@ def export(
       gateway export plant.yaml --format node-red --host gw1.plant --device press -o flow.json
     """
     from gateway import __version__
-    from gateway.config.load import load
+    from gateway.config.load import load_files
     from gateway.errors import ConfigError
     from gateway.maps.dial import parse_host, remarks, target_of
     from gateway.maps.neutral import map_of
@@ -69,10 +69,12 @@ def export(
         raise typer.BadParameter(str(error), param_hint="--host") from None
     wanted = None if units is None else _unit_ids(units)
     try:
-        config = load(file)
+        config, files = load_files(file)
     except ConfigError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(EXIT_CONFIG) from None
+    if output is not None and output.exists() and any(output.samefile(each) for each in files):
+        raise typer.BadParameter(f"{output} is a file of the plant; name another", param_hint="--output")
     served = map_of(config).only(wanted, None if device is None else _devices(config, device))
     if not served.entries:
         _tell([_nothing(config, served, filtered=wanted is not None or device is not None)])

@@ -154,11 +154,12 @@ def _lines(asked: Target, found: Sequence[Row]) -> list[str]:
 def _watch(asked: Target, every_s: float, *, as_json: bool) -> None:
     """Until Ctrl-C. A device that is away is told once, and asked on."""
     from gateway.cli import client
+    from gateway.cli.asking import nobody_reads
 
     next_s = time.monotonic()
     try:
         with _shown(asked, as_json=as_json) as show, client.reconnecting(asked) as device:
-            while True:
+            while not nobody_reads():  # what never changes is never written: a device's only connection would be kept
                 try:
                     show.values(client.rows(asked, device.read()))
                 except client.FAILURES as error:

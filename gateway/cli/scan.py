@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -96,6 +97,8 @@ def scan(
         client.fail(str(error), EXIT_USAGE)
     if save is not None and not force and save.exists():
         client.fail(f"{save} is there already; --force writes over it", EXIT_USAGE)
+    if save is not None and (trouble := _why_not_written(save)):
+        client.fail(f"{save} cannot be written: {trouble}", EXIT_USAGE)
     exchange = exchange_with(asked, timeout_s)
     asker = Asker(exchange, timeout_s=timeout_s, pace_s=pace_s, most=budget(ids, spans))
     with Telling(quiet=as_json) as telling:
@@ -176,7 +179,8 @@ def _will_take(units: int, will: Estimate) -> str:
     if units > 1 and will.silent_s >= 1:
         asks += f" ({_span(will.units_s)}, or {_span(will.silent_s)} if most are silent)"
     return (
-        f"{asks}, then {_span(will.tables_s)} or more for each that answers.\nCtrl-C ends it and shows what was found."
+        f"{asks}, then {_span(will.tables_s)} or more for each that answers, if an answer takes 10 ms.\n"
+        "Ctrl-C ends it and shows what was found."
     )
 
 
@@ -348,6 +352,15 @@ def _save(path: Path, asked: Whom, result: Result, asker: Asker, options: Option
         client.fail(f"{path} cannot be written: {error.strerror or error}")
     told = f"{path} is written ({_counted(requests(result.units), 'requests')} a round)"
     print(f"{told}; try it: gateway --config {shlex.quote(str(path))} --listen tcp://127.0.0.1:5020", file=sys.stderr)
+
+
+def _why_not_written(path: Path) -> str:
+    """Told before minutes of asking, not after them; "" when nothing speaks against it."""
+    if path.is_dir():
+        return "it is a directory"
+    if not path.parent.is_dir():
+        return f"there is no directory {path.parent}"
+    return "" if os.access(path if path.exists() else path.parent, os.W_OK) else "permission denied"
 
 
 def _taken(file: Path | None) -> tuple[set[int], set[str]]:

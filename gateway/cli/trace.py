@@ -64,6 +64,8 @@ def trace(
         file, name = None, str(file)
     if name is not None and (clients or client is not None):
         fail("say NAME, or --clients or --client: devices and clients are different wires", EXIT_USAGE)
+    if pcap and file is not None and file.exists() and Path(pcap).exists() and file.samefile(pcap):
+        fail(f"--pcap {pcap} is the plant's file; name another", EXIT_USAGE)
     for_s = asking.duration("--for", for_)
     asked = asking.gateway_of(file, state_dir)
     plant, wanted = asking.plant_and_filter(asked, name)

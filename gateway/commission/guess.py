@@ -190,7 +190,7 @@ def _judge(
             reasons.insert(0, "is the value given" if off < 1e-6 else f"{off:.1%} from the value given")
             score += 6 * (scale != 1)
         elif size:
-            score += min(10.0, abs(math.log10(size / max(abs(near), 1e-9))))
+            score += min(10.0, abs(math.log10(size) - math.log10(max(abs(near), 1e-9))))
     if shift:
         score += 8
         reasons.append("one register before" if shift < 0 else "one register behind")

@@ -154,7 +154,7 @@ LINK: tuple[Metric, ...] = (
     _gauge("link_up", "1: the link to devices is connected.", "up"),
     _gauge("link_load_ratio", "How much of the link's time its polls ask for; above 1 they do not fit.", "load_percent",
            scale=0.01),
-    _gauge("link_requests_in_flight", "Requests whose answer is still to come.", "in_flight"),
+    _gauge("link_requests_in_flight", "Requests whose answer is still to come.", "pending"),
     _gauge("link_requests_queued", "Requests that wait to be sent.", "queued"),
     Metric(
         Family("gateway_link_units_silent", "gauge", "Units that do not answer and are left alone but for probes."),

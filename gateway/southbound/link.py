@@ -899,6 +899,7 @@ class Link:
             "trouble": "" if self.works else self.trouble,
             "since_s": None if self.troubles.since_s is None else round(now_s - self.troubles.since_s, 1),
             "in_flight": self._in_flight,
+            "pending": len(self._pending),
             "queued": self._waiting.size,
             "counters": self.totals(),
             "took": self.ledger.snapshot(),

@@ -91,6 +91,13 @@ def test_a_wrong_plant_and_a_place_that_cannot_be_written(plant: Path, tmp_path:
     assert "cannot be written" in result.stderr
 
 
+def test_the_plants_own_files_are_never_written_over(plant: Path) -> None:
+    ended = gateway("export", str(plant), "--format", "csv", "-o", str(plant.parent / "." / plant.name))
+    assert ended.returncode == 2
+    assert "is a file of the plant; name another" in ended.stderr
+    assert plant.read_text(encoding="utf-8") == PLANT
+
+
 def test_an_empty_map_says_why(tmp_path: Path) -> None:
     path = tmp_path / "plant.yaml"
     path.write_text("units: {1: {forward: d}}\ndevices: {d: {url: tcp://10.0.0.1}}\n")

@@ -122,6 +122,8 @@ def test_a_text(plc: PymodbusPlc) -> None:
     url = f"127.0.0.1:{plc.port}"
     assert gateway("write", url, "holding:140..143", "PUMP 7", "--type", "string").returncode == 0
     assert lines(url, "holding:140..143", "--type", "string")[0][2:4] == ["PUMP", "7"]
+    assert gateway("write", url, "holding:140", "0x1B5B", "0x324A").returncode == 0
+    assert lines(url, "holding:140..141", "--type", "string")[0][2] == "?[2J", "a device's text would clear the screen"
 
 
 def test_json_has_before_and_after(plc: PymodbusPlc) -> None:

@@ -271,6 +271,14 @@ def test_what_cannot_be_meant_is_told(plant: tuple[str, Running], arguments: lis
     assert why in result.stderr
 
 
+def test_a_capture_never_goes_over_the_plants_file(plant: tuple[str, Running]) -> None:
+    before = Path(plant[0]).read_bytes()
+    result = command("trace", plant[0], "--pcap", plant[0], "--count", "1")
+    assert result.returncode == 2
+    assert "is the plant's file; name another" in result.stderr
+    assert Path(plant[0]).read_bytes() == before
+
+
 def test_a_name_goes_with_a_state_directory_too(plant: tuple[str, Running]) -> None:
     state = str(Path(plant[0]).parent / "state")
     assert command("trace", "press", "--state-dir", state, "--count", "1").returncode == 0

@@ -289,6 +289,10 @@ def test_a_file_is_not_overwritten_and_mistakes_end_the_command(tmp_path: Path) 
     result = gateway("scan", "127.0.0.1:1", "--save", str(saved))
     assert (result.returncode, result.stdout) == (2, "")
     assert "is there already; --force writes over it" in result.stderr
+    for target, why in ((tmp_path / "none" / "x.yaml", "there is no directory"), (tmp_path, "it is a directory")):
+        result = gateway("scan", "127.0.0.1:1", "--save", str(target), "--force")
+        assert result.returncode == 2, "it is told before minutes of asking"
+        assert f"{target} cannot be written: {why}" in result.stderr
     result = gateway("scan", f"127.0.0.1:{free_port()}", "--save", str(saved), "--force")
     assert result.returncode == 1
     assert "refused the connection: is the device on" in result.stderr

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,20 @@ def test_in_a_pipe_each_change_is_a_line_and_an_outage_is_told_and_survived() ->
             assert sum("asking on" in line for line in command.output) == 1
             assert command.stop(signal.SIGINT) == 0
             assert not command.log
+        finally:
+            command.kill()
+
+
+def test_it_lets_go_of_the_device_when_nobody_reads_the_pipe_any_more(plc: PymodbusPlc) -> None:
+    arguments = (sys.executable, "-m", "gateway", "read", f"127.0.0.1:{plc.port}", "holding:12", "--watch=100ms")
+    with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
+        assert command.stdout is not None
+        assert command.stderr is not None
+        try:
+            assert b"1012" in command.stdout.readline()
+            command.stdout.close()  # the value never changes: nothing is written that could fail
+            assert command.wait(20) == 0
+            assert command.stderr.read() == b""
         finally:
             command.kill()
 

@@ -69,6 +69,11 @@ def test_nothing_comes_near() -> None:
     assert all(found.score > 0 for found in guesses([registers(b"\x00\x01\x00\x02")], 10, near=5e5))
 
 
+def test_a_number_next_to_nothing_is_measured_against_a_large_one() -> None:
+    least = struct.pack(">d", 5e-324)  # divided by what is looked for, it would be 0
+    assert all(found.score > 0 for found in guesses([registers(least)], 10, near=99999))
+
+
 # -- without ---------------------------------------------------------------------------------------------------------
 
 

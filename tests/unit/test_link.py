@@ -506,7 +506,8 @@ def test_a_line_has_one_request_out_whatever_the_settings_say() -> None:
     assert len(case.sent()) == 1
     case.link.configure(Settings(in_flight=8))
     assert case.sent() == []
-    assert case.link.snapshot()["in_flight"] == 1
+    told = case.link.snapshot()
+    assert (told["in_flight"], told["pending"], told["queued"]) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(("timeout_s", "listen_s"), [(0.02, 0.05), (0.2, 0.1), (0.8, 0.4), (5.0, 0.5)])
