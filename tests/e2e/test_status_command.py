@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import stat
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,7 +53,13 @@ def test_it_tells_a_good_plant_then_a_dead_plc_and_what_it_costs(tmp_path: Path)
         assert device["jobs"][0]["requested_per_s"] == 10
 
         plc.kill()
-        result = wait_until(lambda: (found := gateway("status", file)).returncode == 3 and found, 10.0, "a dead PLC")
+
+        def refused() -> subprocess.CompletedProcess[str] | None:
+            """What is said once it was dialled again in vain."""
+            found = gateway("status", file)
+            return found if found.returncode == 3 and "reconnecting" not in found.stdout else None
+
+        result = wait_until(refused, 10.0, "a dead PLC")
         wrong = result.stdout[result.stdout.index("WRONG") : result.stdout.index("links")]
         assert f"tcp://127.0.0.1:{plc.port}" in wrong
         assert "no fresh values from 1 of 1 devices: plc" in wrong

@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from tests.support import warm
 from tests.support.until import wait_until
 
-ROOT = Path(__file__).parents[2]
+ROOT = warm.ROOT
+GATEWAY = [sys.executable, "-m", "gateway"]
 START_S = 20.0
 """A loaded machine with two cores needs seconds to import everything."""
 STOP_S = 5.0
@@ -39,19 +41,22 @@ class Running:
         pass_fds: Sequence[int] = (),
     ) -> None:
         """`environ`: what it has besides ours; `pass_fds`: descriptors that it inherits under the same numbers."""
-        path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
-        self.process = subprocess.Popen(
-            arguments,
-            cwd=directory,
-            env={**os.environ, "PYTHONPATH": path, **(environ or {})},
-            pass_fds=pass_fds,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
+        self.process: subprocess.Popen[str] | warm.Warm
+        if warm.is_possible() and arguments[:3] == GATEWAY and not environ and not pass_fds:
+            self.process = warm.Warm(arguments[3:], directory, warm.environment())
+        else:
+            self.process = subprocess.Popen(
+                arguments,
+                cwd=directory,
+                env={**warm.environment(), **(environ or {})},
+                pass_fds=pass_fds,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+            )
         self.log: list[str] = []
         self.output: list[str] = []
         self._listeners = listeners
