@@ -123,7 +123,7 @@ class RegistersView {
       h("div", { class: "reg-split" }, h("div", { class: "panel reg-panel" }, this.table.root), this.inspector.root),
     );
 
-    this.onVisible = () => document.hidden || this.soon(0);
+    this.onVisible = () => (document.hidden ? clearTimeout(this.timer) : this.soon(0));
     document.addEventListener("visibilitychange", this.onVisible);
     this.leave = context.tags.open((changed) => {
       if (changed !== null) return;
