@@ -11,6 +11,7 @@ import pytest
 from tests.browser.conftest import NewPage
 from tests.browser.looking import look, wait_for, wait_for_text
 from tests.browser.site import Site, served
+from tests.support.until import wait_until
 from tests.support.wire import adu
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def test_a_dead_device_turns_red_within_a_second_of_its_state_and_comes_back(new
         wait_for_text(page, ".findings", "press")
         assert page.locator(".devices .row.body").first.get_attribute("data-key") == "press", "what is wrong is first"
         assert page.title().startswith("(")
-        assert page.locator(f"{ROW} .k-state").inner_text() == "down", "a word, not colour alone"
+        word = page.locator(f"{ROW} .k-state")
+        wait_until(lambda: word.inner_text() == "down", what="a word, not colour alone")  # empty until it is painted
     finally:
         site.plc.revive()
     page.wait_for_selector(f"{ROW}[data-state=good]")
