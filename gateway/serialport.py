@@ -273,10 +273,11 @@ def _to_join(path: str, user: str) -> str:
 
 
 def _user_of(path: str) -> str:
-    """` (process 123, mbpoll)` as far as the system lets us see."""
+    """` (process 123, mbpoll)` as far as the system lets us see; ourselves, if we are among several."""
     with contextlib.suppress(OSError):
         real = os.path.realpath(path)
-        for process in Path("/proc").glob("[0-9]*"):
+        ours = str(os.getpid())
+        for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda each: each.name != ours):
             with contextlib.suppress(OSError):
                 if any(os.readlink(each) == real for each in process.glob("fd/*")):
                     who = "the gateway itself" if int(process.name) == os.getpid() else f"process {process.name}"
