@@ -499,8 +499,9 @@ def test_requests_are_parted_by_three_and_a_half_characters(tmp_path: Path) -> N
     answered_s: list[float] = []
 
     def answer(unit: int, pdu: bytes) -> None:
-        device.send(device.frame(unit, echo_zeros(pdu)))
-        answered_s.append(time.monotonic())
+        frame = device.frame(unit, echo_zeros(pdu))
+        answered_s.append(time.monotonic())  # before: whoever is held up here has not sent yet
+        device.send(frame)
 
     async def case(peer: Peer) -> None:
         await peer.up()

@@ -248,6 +248,9 @@ def test_writes_to_a_device_are_on_record_with_what_became_of_them(tmp_path: Pat
             ]
 
 
+FIRST_POLL = hexed("03 0000 000A")
+
+
 class Mute:
     """A device that takes connections and requests, and never says anything."""
 
@@ -281,6 +284,7 @@ class Mute:
 def test_a_write_that_is_not_answered_is_unknown_also_when_its_client_has_gone(client: str, tmp_path: Path) -> None:
     write = hexed("06 0002 0008")
     with closing(Mute()) as device, running(THROUGH.format(port=device.port, every="1m"), tmp_path) as gateway:
+        wait_until(lambda: device.has_got(FIRST_POLL), 5.0, "the link is up")
         with Wire(gateway.port) as wire:
             wire.send(adu(1, 5, write))
             wait_until(lambda: device.has_got(write), 5.0, "it is on its way")

@@ -16,6 +16,7 @@ Run from the repository root: python -m tests.proof.faults --help
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import signal
@@ -106,6 +107,9 @@ class Watch:
         self.codes: Counter[int] = Counter()
         self.good = 0
         self.wrong: list[str] = []
+        self.halted_s = math.inf
+        """When the gateway is about to stand still. What was asked before may be judged and not yet sent: good as of
+        then, though it comes when the gateway goes on. What is asked later has no such excuse."""
         self._goods: list[float] = []
         """When good answers came."""
         self._port = port
@@ -151,7 +155,8 @@ class Watch:
             self.codes[answer[1]] += 1
             return
         age_ms = (int(now_s * 1000) - int.from_bytes(answer[2:6], "big")) & 0xFFFFFFFF
-        self.oldest_good_s = max(self.oldest_good_s, age_ms / 1000)
+        still_s = now_s - self.halted_s if sent_s < self.halted_s <= now_s else 0.0
+        self.oldest_good_s = max(self.oldest_good_s, age_ms / 1000 - still_s)
         self.good += 1
         self._goods.append(now_s)
 
@@ -563,6 +568,7 @@ def stopped(directory: Path, lasts_s: float) -> Row:
         answers: list[bytes] = []
 
         def stop() -> None:
+            this.watch.halted_s = this.neighbour.halted_s = time.monotonic()
             this.gateway.process.send_signal(signal.SIGSTOP)
 
         def go_on() -> None:
