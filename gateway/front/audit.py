@@ -41,6 +41,7 @@ DONE = "!"
 """Before a why: it was executed, although the client was told something else."""
 
 _NULL = "null"
+_WRAPPED = (Denied, Guard)
 _PLACES = {
     spec.WRITE_SINGLE_COIL: (Table.COILS, 1, 0),
     spec.WRITE_SINGLE_REGISTER: (Table.HOLDING, 1, 0),
@@ -50,6 +51,8 @@ _PLACES = {
     spec.READ_WRITE_MULTIPLE_REGISTERS: (Table.HOLDING, 5, 7),
 }
 """What a function writes: the table, and where the request has the first address and the count (0: there is one)."""
+_SINGLE = (spec.WRITE_SINGLE_COIL, spec.WRITE_SINGLE_REGISTER, spec.MASK_WRITE_REGISTER)
+_NOWHERE = '"range":null,"table":null,"first":null,"count":null'
 
 
 class Audit:
@@ -125,7 +128,7 @@ class _Begun:
 
 def _old(unit: Unit, pdu: bytes) -> bytes | None:
     """What our image, or our files, have where a request writes; None: it is none of ours, or no value is young."""
-    bank = unit.unit if isinstance(unit, Denied | Guard) else unit
+    bank = unit.unit if isinstance(unit, _WRAPPED) else unit
     if not isinstance(bank, Bank):
         return None
     if pdu[0] == spec.WRITE_FILE_RECORD:
@@ -168,6 +171,8 @@ def lost_line(count: int) -> str:
 
 def outcome(answer: bytes | None, why: str | None) -> str:
     """`done`, or whether nothing was changed or nobody knows, and what the client was told."""
+    if not why and answer is not None and not answer[0] & spec.EXCEPTION_BIT:  # by far the most
+        return "done"
     if (why or "").startswith(DONE) or (answer is not None and not answer[0] & spec.EXCEPTION_BIT):
         return "done"
     told = "" if answer is None else f" {spec.exception_text(answer[1])}"
@@ -200,10 +205,16 @@ def _who(origin: Origin) -> str:
 
 def _of_table(pdu: bytes, old: bytes | None) -> tuple[str, str, str]:
     """Where a request writes, what was there, what is to be there."""
-    touched = touches(pdu)  # a write's own range comes last
-    written = touched[-1] if touched and touched[-1].writes else None
-    before = None if written is None or old is None else _numbers(written, old)
-    return _range(written), _list(before), _list(None if written is None else _new(written, pdu, before))
+    if pdu[0] == spec.READ_WRITE_MULTIPLE_REGISTERS:
+        where, written = _place(pdu[:9])
+    elif pdu[0] in _SINGLE and len(pdu) >= 5:
+        where, written = _place(pdu[:3] + b"\0\0")  # not its value: there are too many to remember them all
+    else:
+        where, written = _place(pdu[:5])
+    if written is None:
+        return where, _NULL, _NULL
+    before = None if old is None else _numbers(written, old)
+    return where, _list(before), _list(_new(written, pdu, before))
 
 
 def _of_files(pdu: bytes, old: bytes | None) -> tuple[str, str, str]:
@@ -211,7 +222,7 @@ def _of_files(pdu: bytes, old: bytes | None) -> tuple[str, str, str]:
     try:
         parts = files.written(pdu)
     except Refused:
-        return _range(None), _NULL, _NULL
+        return _NOWHERE, _NULL, _NULL
     shown = ", ".join(f"file {number} record {first}..{first + count - 1}" for (_, number, first, count), _ in parts)
     _, numbers, firsts, counts = zip(*(fields for fields, _ in parts), strict=True)
     where = f'"range":"{shown}","table":null,"first":null,"count":{_each(counts)}'
@@ -230,16 +241,19 @@ def _each(values: Sequence[object]) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _range(written: Touch | None) -> str:
-    if written is None:
-        return '"range":null,"table":null,"first":null,"count":null'
-    table, first, stop, _ = written
+def _place(pdu: bytes) -> tuple[str, Touch | None]:
+    """Where a request writes, of which no more need be given than says so."""
+    touched = touches(pdu)  # a write's own range comes last
+    if not touched or not touched[-1].writes:
+        return _NOWHERE, None
+    table, first, stop, _ = touched[-1]
     count = stop - first
-    return f'"range":"{table.describe(first, count)}","table":"{table.word}","first":{first},"count":{count}'
+    where = f'"range":"{table.describe(first, count)}","table":"{table.word}","first":{first},"count":{count}'
+    return where, touched[-1]
 
 
 def _list(numbers: list[int] | None) -> str:
-    return _NULL if numbers is None else "[" + ",".join(map(str, numbers)) + "]"
+    return _NULL if numbers is None else str(numbers)
 
 
 def _numbers(written: Touch, data: bytes) -> list[int] | None:

@@ -42,6 +42,9 @@ units: {1: {holding: 0..999, input: 0..999, coils: 0..1999}}
 """
 
 
+READS = (3,)
+
+
 class Case(NamedTuple):
     """One kind of load."""
 
@@ -70,6 +73,8 @@ class Peer(NamedTuple):
     keeps_values: bool = True
     max_idle: int = 100_000
     """Connections it can hold by construction."""
+    is_for_writes: bool = False
+    """Differs from another one in writes alone, and is only put under these."""
 
 
 def _limit(port: int, directory: Path) -> list[str]:
@@ -88,10 +93,14 @@ def _pymodbus_uvloop(port: int, directory: Path) -> list[str]:
     return [*_pymodbus(port, directory), "--uvloop"]
 
 
-def _gateway(port: int, directory: Path) -> list[str]:
+def _gateway(port: int, directory: Path, more: str = "") -> list[str]:
     config = directory / "gateway.yaml"
-    config.write_text(Template(GATEWAY_YAML).substitute(port=port))
+    config.write_text(Template(GATEWAY_YAML).substitute(port=port) + more)
     return harness.gateway_command(config)
+
+
+def _unaudited(port: int, directory: Path) -> list[str]:
+    return _gateway(port, directory, "audit: {enabled: false}\n")
 
 
 PEERS = (
@@ -100,6 +109,7 @@ PEERS = (
     Peer(PYMODBUS, _pymodbus),
     Peer("pymodbus-uvloop", _pymodbus_uvloop),
     Peer(GATEWAY, _gateway),
+    Peer("gateway, no audit file", _unaudited, is_for_writes=True),
 )
 
 
@@ -189,11 +199,13 @@ def load_once(load: Path, server: Server, case: Case, seconds: float) -> Run:
 
 def measure_speed(load: Path, servers: dict[str, Server], cases: Sequence[Case], args: argparse.Namespace) -> list[Row]:
     """Every case on every server in every round, the servers of a case one right after the other."""
-    rows = {(case, name): Row(case, name) for case in cases for name in servers}
+    rows = {(case, name): Row(case, name) for case in cases for name in servers if _is_for(name, case)}
     for turn in range(args.rounds):
         for case in cases:
             for name, server in servers.items():
-                row = rows[case, name]
+                row = rows.get((case, name))
+                if row is None:
+                    continue
                 try:
                     row.runs.append(load_once(load, server, case, args.seconds))
                 except CannotRun as reason:
@@ -201,6 +213,10 @@ def measure_speed(load: Path, servers: dict[str, Server], cases: Sequence[Case],
                     row.note = str(reason)
             say(f"round {turn + 1}/{args.rounds}: {case.name}")
     return list(rows.values())
+
+
+def _is_for(name: str, case: Case) -> bool:
+    return case.function not in READS or not any(peer.name == name and peer.is_for_writes for peer in PEERS)
 
 
 def check_values(server: Server) -> None:
@@ -406,7 +422,7 @@ def measure(args: argparse.Namespace, peers: Sequence[Peer], cases: Sequence[Cas
                         _skip(report, peer.name, reason)
                 report.rows = measure_speed(load, servers, cases, args)
         for peer in peers if with_memory else ():
-            if peer.name in report.skipped:
+            if peer.name in report.skipped or peer.is_for_writes:
                 continue
             try:
                 with started(peer, cores, directory) as server:
