@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gateway.app import simulations
-from gateway.app.blueprint import Blueprint, BroadcastPlan, Difference, LinkPlan, UnitPlan, difference
+from gateway.app.blueprint import Blueprint, BroadcastPlan, UnitPlan
 from gateway.app.certificates import Known
+from gateway.app.difference import Difference, difference
 from gateway.app.functions import Functions, each_of
 from gateway.app.looptime import LoopTime
 from gateway.app.news import News
 from gateway.app.sending import Sendings
 from gateway.app.statuses import Status, Statuses
+from gateway.app.wiring import Wiring
 from gateway.bank import Bank, Span
 from gateway.forwarding.forward import Forward
 from gateway.front.counters import Counters
@@ -35,16 +37,7 @@ from gateway.polling.device import Device, gateway_status
 from gateway.polling.group import Group
 from gateway.polling.held import written
 from gateway.polling.key import JobKey
-from gateway.polling.rates import Rates
 from gateway.polling.wheel import Wheel
-from gateway.simulate.server import SimServer
-from gateway.southbound.dialin import DialIn
-from gateway.southbound.diallers import make_dialler
-from gateway.southbound.doubts import Doubts
-from gateway.southbound.link import Link
-from gateway.southbound.seams import Dial
-from gateway.southbound.tcp import tcp_dialler
-from gateway.southbound.writer import Writer
 from gateway.state.records import Records
 from gateway.state.retained import Retained
 from gateway.writing.destination import Destination
@@ -74,44 +67,30 @@ class Plant:
         """`own_status(now_s)` is uptime in seconds and the generation; `news` hears of links and devices."""
         self.blueprint: Blueprint = None  # type: ignore[assignment]  # until the first `apply`
         self.units = Units({}, 1, "gateway_path")
-        self.links: dict[str, Link] = {}
+        self.wiring = Wiring(scheduler, certificates, news)
+        self.links = self.wiring.links
+        """The same."""
         self.devices: dict[str, Device] = {}
         self.banks: dict[int, Bank] = {}
         self.groups: dict[JobKey, Group] = {}
         self.forwards: dict[int, Forward] = {}
         self._broadcasts: dict[str, Forward] = {}
         """To all units of a line, by link."""
-        self.simulations: simulations.Servers = {}
-        self.unused_simulations: simulations.Servers = {}
-        """Of links that are no more; to be stopped."""
         self._news = news
         self._freshness = freshness
         self._counters = counters
         self._hub = hub
-        self._scheduler = scheduler
         self._wheel = wheel
         self._retained = retained
         self.functions = Functions(counters, records, self.devices, lambda: retained.is_failing)
-        self._certificates = certificates
-        self.dial_in = DialIn()
         self._uptime_and_generation = own_status
-        self._rates = Rates(scheduler)
-        self._doubts: dict[str, Doubts] = {}
-        """What links were not answered that a reload takes away, by line: for those that come in their place."""
-        self._users: dict[str, list[Device]] = {}
-        """The devices behind each link."""
-        self._writers: dict[tuple[str, int], Writer] = {}
-        """By link and unit id."""
         self._destinations: dict[str, Destination] = {}
         self._regions: dict[str, dict[int, list[Region]]] = {}
         self._throughs: dict[int, Through] = {}
         self._spans: dict[JobKey, dict[Placement, Span]] = {}
         self._statuses = Statuses(freshness)
         self._sendings = Sendings(wheel, self._judge)
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._group: asyncio.TaskGroup | None = None
-        self._ended: dict[str, int] = {}
-        """Counters of links that are no more, summed up, for the last line."""
+        self._is_started = False
 
     # -- the difference -----------------------------------------------------------------------------------------
 
@@ -134,15 +113,9 @@ class Plant:
             self._sendings.close(name)
         self._take_away(before, found)
         self._change_banks(before, found)
-        for key, plan in ((key, blueprint.links[key]) for key in found.links_new):
-            self._add_link(key, plan, started.get(key))
-        self._doubts.clear()
-        for key, link in self.links.items():
-            settings = blueprint.settings[key]
-            if link.settings != settings:
-                link.configure(settings)
-            link.name = name = blueprint.labels[key]
-            self._rates.watch(key, name, settings.in_flight, settings.delay_s, self._users[key])
+        for key in found.links_new:
+            self.wiring.add(blueprint, key, started.get(key))
+        self.wiring.settle(blueprint)
         for name in found.devices_new:
             self._add_device(name)
         spans = self._claim(found)
@@ -180,12 +153,10 @@ class Plant:
             self._destinations.pop(name, None)
             link_key = before.devices[name].link if before is not None else None
             if link_key is not None:
-                self.links[link_key].unwatch(device.unit_id, device)
-                self._users[link_key].remove(device)
-        for key in found.links_gone:
-            if before is not None:
-                self._doubts[_line_of(before.links[key])] = self.links[key].doubts
-            self._end_link(key)
+                self.wiring.detach(link_key, device)
+        if before is not None:
+            for key in found.links_gone:
+                self.wiring.end(key, before.links[key])
 
     def _change_banks(self, before: Blueprint | None, found: Difference) -> None:
         plans = self.blueprint.units
@@ -235,63 +206,7 @@ class Plant:
                     else:
                         bank.put_registers(address.table, at, (int(value) & 0xFFFF).to_bytes(2, "big"))
 
-    # -- links and devices --------------------------------------------------------------------------------------
-
-    def _add_link(self, key: str, plan: LinkPlan, simulation: SimServer | None) -> None:
-        if simulation is not None:
-            self.simulations[key] = simulation
-        settings = self.blueprint.settings[key]
-        batch = settings.in_flight > 1
-        dials: list[Dial]
-        if simulation is not None:
-            dials = [tcp_dialler(lambda: ("127.0.0.1", simulation.port), None, plan.keepalive_s, batch=batch)]
-        else:
-            dials = [
-                make_dialler(
-                    url,
-                    source=plan.source,
-                    keepalive_s=plan.keepalive_s,
-                    batch=batch,
-                    trust=self._certificates.of_link(self.blueprint.config, plan.tls),
-                    dial_in=self.dial_in,
-                )
-                for url in plan.urls
-            ]
-        doubts = self._doubts.pop(_line_of(plan), None)
-        link = Link(key, dials, settings, self._scheduler, prefer_first=plan.prefer_first, doubts=doubts)
-        link.troubles.heard = functools.partial(self._news.link_changed, key)
-        link.tap(self._news.taps.of_link(key))
-        self.links[key] = link
-        self._users[key] = []
-        if self._group is not None:
-            self._run_link(key)
-
-    def _run_link(self, key: str) -> None:
-        assert self._group is not None
-        self._tasks[key] = self._group.create_task(self.links[key].run(), name=key)
-
-    def _end_link(self, key: str) -> None:
-        link = self.links.pop(key)
-        for counter, count in link.totals().items():
-            self._ended[counter] = self._ended.get(counter, 0) + count
-        self._rates.forget(key)
-        del self._users[key]
-        for mine in [mine for mine in self._writers if mine[0] == key]:
-            del self._writers[mine]
-        if (task := self._tasks.pop(key, None)) is not None:
-            task.cancel()
-        if (simulation := self.simulations.pop(key, None)) is not None:
-            self.unused_simulations[key] = simulation
-
-    def _writer(self, key: str, unit_id: int, timeout_s: float, quirks: frozenset[str]) -> Writer:
-        """The one writer of a unit."""
-        writer = self._writers.get((key, unit_id))
-        if writer is None:
-            name = f"{key}, unit {unit_id}"
-            writer = self._writers[key, unit_id] = Writer(
-                self.links[key].submit, self._scheduler, unit_id, timeout_s, quirks, name
-            )
-        return writer
+    # -- devices ------------------------------------------------------------------------------------------------
 
     def _add_device(self, name: str) -> None:
         plan = self.blueprint.devices[name]
@@ -299,9 +214,8 @@ class Plant:
         device = Device(name, link, functools.partial(self._state_changed, name), unit_id=plan.unit_id)
         self.devices[name] = device
         if link is not None and plan.link is not None:
-            link.watch(plan.unit_id, device)
-            self._users[plan.link].append(device)
-            writer = self._writer(plan.link, plan.unit_id, plan.timeout_s, plan.quirks)
+            self.wiring.attach(plan.link, device)
+            writer = self.wiring.writer(plan.link, plan.unit_id, plan.timeout_s, plan.quirks)
             self._destinations[name] = Destination(name, writer.write)
 
     def _add_group(self, key: JobKey, spans: dict[Placement, Span]) -> None:
@@ -319,7 +233,7 @@ class Plant:
             spans,
         )
         self.groups[key] = group
-        if self._group is not None:
+        if self._is_started:
             group.start()
 
     # -- writes -------------------------------------------------------------------------------------------------
@@ -353,24 +267,21 @@ class Plant:
         used = {(plan.link, plan.unit_id) for plan in self.blueprint.devices.values()}
         used |= {(plan.link, plan.unit_id) for plan in self.blueprint.routes.values()}
         used |= {(link, 0) for link in self.blueprint.broadcasts}
-        for key, writer in list(self._writers.items()):
-            writer.on_written.clear()
-            if key not in used and not len(writer):
-                del self._writers[key]
+        self.wiring.unhook_writers(used)
         for name, plan in self.blueprint.devices.items():
             if plan.link is not None:
-                writer = self._writer(plan.link, plan.unit_id, plan.timeout_s, plan.quirks)
+                writer = self.wiring.writer(plan.link, plan.unit_id, plan.timeout_s, plan.quirks)
                 writer.timeout_s, writer.quirks, writer.name = plan.timeout_s, plan.quirks, f"device {name}"
                 writer.on_written.append(functools.partial(_tell_device, self.devices[name]))
         for unit_id, route in self.blueprint.routes.items():
             if route.link is not None:
-                writer = self._writer(route.link, route.unit_id, route.timeout_s, route.quirks)
+                writer = self.wiring.writer(route.link, route.unit_id, route.timeout_s, route.quirks)
                 writer.on_written.append(self.forwards[unit_id].written)
                 device = self.devices.get(route.route.forward)
                 self.forwards[unit_id].reached = device.reached if device is not None and not device.blocks else None
 
         for link, broadcast in self.blueprint.broadcasts.items():
-            writer = self._writers[link, 0]
+            writer = self.wiring.writer(link, 0, broadcast.timeout_s, frozenset())
             writer.name = f"all units of {link}"
             writer.on_written += [self.forwards[unit_id].written for unit_id in broadcast.unit_ids]
 
@@ -400,7 +311,7 @@ class Plant:
             plan = self.blueprint.routes[unit_id]
             if plan.link is None:
                 continue
-            writer = self._writer(plan.link, plan.unit_id, plan.timeout_s, plan.quirks)
+            writer = self.wiring.writer(plan.link, plan.unit_id, plan.timeout_s, plan.quirks)
             self.forwards[unit_id] = Forward(
                 self.links[plan.link].submit,
                 writer.write,
@@ -419,7 +330,7 @@ class Plant:
         """To all units of a line."""
         return Forward(
             self.links[link].submit,
-            self._writer(link, 0, plan.timeout_s, frozenset()).write,
+            self.wiring.writer(link, 0, plan.timeout_s, frozenset()).write,
             0,
             plan.timeout_s,
             self._freshness.clock,
@@ -497,26 +408,24 @@ class Plant:
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Connect, poll, push."""
-        self._group = group
-        for key in self.links:
-            self._run_link(key)
+        self._is_started = True
+        self.wiring.start(group)
         for job in self.groups.values():
             job.start()
         self._sendings.start()
 
     def stop(self) -> None:
         """Disconnect; the wheel stands still already."""
-        self._group = None
-        for task in self._tasks.values():
-            task.cancel()
+        self._is_started = False
+        self.wiring.stop()
 
     def ended(self) -> None:
         """The links have disconnected."""
-        self.dial_in.close()
+        self.wiring.dial_in.close()
 
     def tick(self, now_s: float) -> None:
         """Once a second."""
-        self._rates.tick(now_s)
+        self.wiring.tick(now_s)
 
     # -- for those who look -------------------------------------------------------------------------------------
 
@@ -530,11 +439,7 @@ class Plant:
 
     def totals(self) -> str:
         """What was done, for the last line."""
-        links = [link.totals() for link in self.links.values()]
-
-        def total(name: str) -> int:
-            return self._ended.get(name, 0) + sum(counters[name] for counters in links)
-
+        total = self.wiring.total
         polls = sum(device.good_requests + device.failed_requests for device in self.devices.values())
         skipped = sum(group.skipped for group in self.groups.values())
         return (
@@ -544,16 +449,7 @@ class Plant:
 
     def link_rows(self, keys: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
         """For those who look, one at a time: others are served in between. `keys`: of these only."""
-        for key in list(self.links) if keys is None else keys:
-            link, plan = self.links.get(key), self.blueprint.links.get(key)
-            if link is not None and plan is not None:
-                yield {
-                    **link.snapshot(),
-                    "name": key,
-                    "url": str(plan.urls[link.keeper.at]),
-                    "urls": [str(url) for url in plan.urls],
-                    "load_percent": round(self._rates.load_percent(key), 1),
-                }
+        return self.wiring.rows(self.blueprint, keys)
 
     def device_rows(self, names: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
         """As `link_rows`."""
@@ -593,9 +489,3 @@ def _tell_device(device: Device, pdu: bytes, answer: bytes | None, hold_s: float
 
 def _keep(retained: Retained, unit_id: int, table: Table, first: int, count: int) -> None:
     retained.changed(unit_id)
-
-
-def _line_of(plan: LinkPlan) -> str:
-    """The wire that a link uses first, whatever its settings are."""
-    url = plan.urls[0]
-    return url.path or f"{url.host}:{url.port} {url.id.hex()}"

@@ -1,7 +1,8 @@
 """Several files -> one tree: includes, profiles of devices, tag tables. Each node keeps the file it came from.
 
 A name that stands in two files is a mistake (nobody can see which wins); only a profile may be overridden, that is what
-it is for. Paths are relative to the file that writes them.
+it is for. Paths are relative to the file that writes them. `version` is each file's own: `gateway scan` and `import`
+make files to be included. A plant whose first file says one is as old as the oldest of its files.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import glob
 from collections.abc import Mapping
 from pathlib import Path
 
+from gateway.config.changes import is_newer, is_older, too_new
 from gateway.config.files import read_text
+from gateway.config.scalars import parse_version
 from gateway.config.tables import read_tags
 from gateway.config.tree import Findings, Mark, Node
 from gateway.config.yaml_nodes import read_yaml
@@ -40,7 +43,7 @@ class Assembler:
         if top is None:
             return None
         whole = Node({}, top.mark)
-        self._add(top, whole)
+        self._add(top, whole, is_first=True)
         devices = whole.mapping.get("devices")
         for name, device in list(devices.mapping.items()) if devices else ():
             if any(key in device.mapping for key in _ASSEMBLY_KEYS):
@@ -74,11 +77,14 @@ class Assembler:
             self.findings.files.append(str(path))
         return True
 
-    def _add(self, top: Node, whole: Node) -> None:
+    def _add(self, top: Node, whole: Node, *, is_first: bool = False) -> None:
         """Adds one file to the plant, then the files that it includes."""
         for key, node in top.mapping.items():
             mark = top.keys[key]
             if key.startswith("x-") or key == "include":
+                continue
+            if key == "version" and not is_first:
+                self._add_version(node, mark, whole)
                 continue
             known = whole.mapping.get(key)
             if known is None:
@@ -100,6 +106,19 @@ class Assembler:
                         self._add(child, whole)
                     else:
                         self.findings.left_out.update((section,) for section in _SECTIONS)
+
+    def _add_version(self, node: Node, mark: Mark, whole: Node) -> None:
+        """Of an included file."""
+        try:
+            version = parse_version(node.plain())
+        except ValueError as error:
+            self.findings.error_at(node.mark, ("version",), str(error))
+            return
+        known = whole.mapping.get("version")
+        if is_newer(version):
+            self.findings.error_at(mark, ("version",), too_new(version))
+        elif known is not None and is_older(version, known.plain()):
+            whole.put("version", node, mark)
 
     def _add_section(self, section: str, node: Node, known: Node) -> None:
         for key, child in node.mapping.items():

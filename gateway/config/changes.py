@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from gateway import __version__
-from gateway.config.model import Config, Link, Route
+from gateway.config.model import Config
+from gateway.config.model_devices import Link
+from gateway.config.model_units import Route
+from gateway.config.scalars import parse_version
 from gateway.config.tree import Findings, KeyPath, dotted, place_of
 from gateway.errors import Problem
 
@@ -105,17 +108,39 @@ def notes(config: Config, findings: Findings) -> tuple[str, ...]:
 
 def silencer() -> str:
     """What to write so that these notes are not told again."""
-    return f'write `version: "{_short(__version__)}"` into the file, and they are not told again'
+    return f'write `version: "{this_version()}"` into the file, and they are not told again'
 
 
 def check_version(config: Config, findings: Findings) -> None:
     """A file for a newer gateway may mean what we do not know: an error, first of all that follow from it."""
-    if config.version is not None and numbers(config.version) > numbers(__version__)[: len(numbers(config.version))]:
-        message = (
-            f"the file was written for version {config.version}, and this gateway is {__version__}: run a gateway that "
-            "is as new, or take out what this one does not know and write its version here"
-        )
-        findings.error(("version",), message)
+    if config.version is not None and is_newer(config.version):
+        findings.error(("version",), too_new(config.version))
+
+
+def is_newer(version: str) -> bool:
+    """Than this gateway."""
+    return numbers(version) > numbers(__version__)[: len(numbers(version))]
+
+
+def too_new(version: str) -> str:
+    """What to do about it."""
+    return (
+        f"the file was written for version {version}, and this gateway is {__version__}: run a gateway that "
+        "is as new, or take out what this one does not know and write its version here"
+    )
+
+
+def is_older(version: str, other: object) -> bool:
+    """False, too, when `other` is no version."""
+    try:
+        return numbers(version) < numbers(parse_version(other))
+    except ValueError:
+        return False
+
+
+def this_version() -> str:
+    """What a file that is written now has as its `version`."""
+    return _short(__version__)
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -29,8 +29,11 @@ from gateway.config.check_writes import (
 )
 from gateway.config.durations import format_duration
 from gateway.config.explain import meant_by, suggest
-from gateway.config.model import Config, Device, DeviceUrl, Link, Tls
+from gateway.config.model import Config
+from gateway.config.model_devices import Device, Link
+from gateway.config.model_tls import Tls
 from gateway.config.tree import Findings, KeyPath, numbers_left, place_of
+from gateway.config.urls import DeviceUrl
 
 _SOURCE_KEYS = ("source", "keepalive", "connect_delay", "delay", "in_flight", "prefer", "tls")
 """What belongs to a connection, not to a unit behind it."""

@@ -10,7 +10,8 @@ import re
 from gateway.config.addresses import Address
 from gateway.config.check_image import Image, Spans, Writer, bits_of, owner_of
 from gateway.config.check_routes import key_of_unit
-from gateway.config.model import Config, Fifo, Unit
+from gateway.config.model import Config
+from gateway.config.model_units import Fifo, Unit
 from gateway.config.scalars import parse_fifo_pointer
 from gateway.config.tree import Findings, KeyPath, dotted, find, place_of
 from gateway.modbus.spec import ADDRESSES, Table

@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 from gateway.config.addresses import Address, Place
 from gateway.config.check_routes import key_of_unit
-from gateway.config.model import Config, Device, Poll, Push, Tag, Unit
+from gateway.config.model import Config
+from gateway.config.model_devices import Device, Tag
+from gateway.config.model_units import Unit
 from gateway.config.tree import Findings, KeyPath, dotted, find, numbers_left, place_of
 from gateway.modbus.spec import ADDRESSES, Table
 from gateway.values import TYPES
@@ -114,7 +116,7 @@ def _writers(config: Config, findings: Findings, broken: frozenset[KeyPath]) -> 
         numbers = numbers_left((*path[:2], "poll"), len(device.poll), broken)
         for number, poll in zip(numbers, device.poll, strict=True):
             here = ("devices", name, "poll", number, "to")
-            add(poll.to, _poll_count(poll, here, findings), here)
+            add(poll.to, _copy_count(poll.read, poll.to.address, "poll", "to", here, findings), here)
         for tag_name, tag in device.tags.items():
             if tag.to is not None:
                 here = ("devices", name, "tags", tag_name, "to")
@@ -153,18 +155,18 @@ def _status_count(place: Place | None, path: KeyPath, findings: Findings) -> int
     return _fits(STATUS_REGISTERS, address, "a status block", path, findings)
 
 
-def _poll_count(poll: Poll, path: KeyPath, findings: Findings) -> int | None:
-    source, target = poll.read, poll.to.address
-    if source.bit is not None:
+def _copy_count(theirs: Address, ours: Address, what: str, way: str, path: KeyPath, findings: Findings) -> int | None:
+    """Registers or bits that a poll or a push copies as they are; None: it is wrong, and told."""
+    if theirs.bit is not None:
         return None  # told already
-    if source.table.is_bits != target.table.is_bits:
-        what, where = ("bits", "coils or discrete") if source.table.is_bits else ("registers", "holding or input")
-        findings.error(path, f"a poll copies {what} as they are, to {where}; this is {target.describe()}")
+    if theirs.table.is_bits != ours.table.is_bits:
+        kind, where = ("bits", "coils or discrete") if theirs.table.is_bits else ("registers", "holding or input")
+        findings.error(path, f"a {what} copies {kind} as they are, {way} {where}; this is {ours.describe()}")
         return None
-    if target.bit is not None:
-        findings.error(path, f"a poll copies whole registers, this is the bit {target.describe()}")
+    if ours.bit is not None:
+        findings.error(path, f"a {what} copies whole registers, this is the bit {ours.describe()}")
         return None
-    return _fits(source.count, target, "the poll", path, findings)
+    return _fits(theirs.count, ours, f"the {what}", path, findings)
 
 
 def _tag_count(tag: Tag, target: Address, path: KeyPath, findings: Findings) -> int | None:
@@ -395,7 +397,7 @@ def _check_pushes(
         numbers = numbers_left(path, len(device.push), broken)
         for number, push in zip(numbers, device.push, strict=True):
             here = (*path, number, "from")
-            if not _source_fits(push, here, findings):
+            if _copy_count(push.write, push.from_.address, "push", "from", here, findings) is None:
                 continue
             image = (config.unit_of(push.from_), push.from_.address.table)
             source = Writer(*bits_of(push.from_.address._replace(count=push.write.count)), here)
@@ -412,20 +414,6 @@ def _check_pushes(
                     )
                     findings.warn(here, message)
                     break
-
-
-def _source_fits(push: Push, path: KeyPath, findings: Findings) -> bool:
-    source, target = push.from_.address, push.write
-    if target.bit is not None:
-        return False  # told already
-    if source.table.is_bits != target.table.is_bits:
-        what, where = ("bits", "coils or discrete") if target.table.is_bits else ("registers", "holding or input")
-        findings.error(path, f"a push copies {what} as they are, from {where}; this is {source.describe()}")
-        return False
-    if source.bit is not None:
-        findings.error(path, f"a push copies whole registers, this is the bit {source.describe()}")
-        return False
-    return _fits(target.count, source, "the push", path, findings) is not None
 
 
 def _check_source(config: Config, image: Image, source: Writer, writers: list[Writer], findings: Findings) -> None:

@@ -12,9 +12,11 @@ from ipaddress import IPv4Network, IPv6Network
 
 from gateway.config.check_image import Image, Spans, bits_of
 from gateway.config.check_ways import listener_path
-from gateway.config.model import Config, Listener, ListenUrl, Rule
+from gateway.config.model import Config
+from gateway.config.model_server import Listener, Rule
 from gateway.config.rights import NO_ROLE, Network
 from gateway.config.tree import Findings, KeyPath, place_of
+from gateway.config.urls import ListenUrl
 from gateway.modbus.reach import TABLE_BY_FUNCTION
 from gateway.modbus.spec import TABLE_BY_WORD, Table
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gateway.config.check_times import MAX_CACHE_S, MIN_INTERVAL_S, at_least, at_most
 from gateway.config.explain import suggest
-from gateway.config.model import Config, Route
+from gateway.config.model import Config
+from gateway.config.model_units import Route
 from gateway.config.scalars import UnitIds
 from gateway.config.tree import Findings, KeyPath, place_of
 from gateway.modbus.reach import BROADCASTS, MANY, MAY_WRITE

@@ -5,7 +5,7 @@ The image side (`to`, `as`) is judged in `check_image`.
 
 from __future__ import annotations
 
-from gateway.config.model import Device, Poll, Tag
+from gateway.config.model_devices import Device, Poll, Tag
 from gateway.config.signals import parse_signal
 from gateway.config.tree import Findings, KeyPath
 from gateway.modbus.spec import ADDRESSES

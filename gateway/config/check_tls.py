@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterable
 
 from gateway.config.check_ways import listener_path
-from gateway.config.model import Config, DeviceUrl, ListenUrl, Tls
+from gateway.config.model import Config
+from gateway.config.model_tls import Tls
 from gateway.config.tree import Findings, KeyPath
+from gateway.config.urls import DeviceUrl, ListenUrl
 
 _FINGERPRINT = re.compile(r"[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}")
 MAKE_SOME = "`gateway certs init` makes some to try it with"

@@ -12,8 +12,10 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from gateway.config.durations import format_duration
-from gateway.config.model import Config, Device, DeviceUrl, Link, ListenUrl
+from gateway.config.model import Config
+from gateway.config.model_devices import Device, Link
 from gateway.config.tree import Findings, KeyPath, find, numbers_left, place_of
+from gateway.config.urls import DeviceUrl, ListenUrl
 from gateway.config.wire import exchange_s
 from gateway.modbus.spec import Table
 

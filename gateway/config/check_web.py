@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from gateway.config.check_times import at_least, at_most
 from gateway.config.check_tls import MAKE_SOME
-from gateway.config.model import Config, Web
+from gateway.config.model import Config
+from gateway.config.model_web import Web
 from gateway.config.tree import Findings, KeyPath, place_of
 
 MIN_SESSION_S = 60.0

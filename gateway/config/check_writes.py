@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from gateway.config.check_image import bits_of, owner_of, width_of
 from gateway.config.check_times import MIN_INTERVAL_S, MIN_WATCHDOG_S, at_least
-from gateway.config.model import Device, Poll, Push, Tag, Watchdog
+from gateway.config.model_devices import Device, Poll, Push, Tag, Watchdog
 from gateway.config.tree import Findings, KeyPath, numbers_left, place_of
 from gateway.modbus.spec import MAX_WRITE_BITS, MAX_WRITE_REGISTERS, Table
 from gateway.values import TYPES

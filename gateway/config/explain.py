@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.config.model import Config, Route, Unit, kind_of_unit
+from gateway.config.model import Config
+from gateway.config.model_units import Route, Unit, kind_of_unit
 from gateway.config.tree import Findings, KeyPath, Node, find
 
 _SYNONYMS = {

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gateway.config.check_ways import listener_path
-from gateway.config.model import PageTls, Tls
+from gateway.config.model_tls import PageTls, Tls
 from gateway.config.tree import Findings, KeyPath, Mark, dotted, place_of
 from gateway.errors import Problem, TlsError
 

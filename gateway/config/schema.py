@@ -15,33 +15,13 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from gateway.config import model
 from gateway.config.durations import format_duration
-from gateway.config.model import (
-    Audit,
-    Config,
-    Device,
-    Faults,
-    Fifo,
-    Identity,
-    Limits,
-    Link,
-    Listener,
-    Metrics,
-    PageTls,
-    Poll,
-    Push,
-    RecordFile,
-    Route,
-    Rule,
-    Server,
-    Tag,
-    Tls,
-    Unit,
-    User,
-    Watchdog,
-    Web,
-)
+from gateway.config.model import Audit, Config
+from gateway.config.model_devices import Device, Faults, Link, Poll, Push, Tag, Watchdog
+from gateway.config.model_server import Identity, Limits, Listener, Rule, Server
+from gateway.config.model_tls import PageTls, Tls
+from gateway.config.model_units import Fifo, RecordFile, Route, Unit
+from gateway.config.model_web import Metrics, User, Web
 from gateway.config.scalars import one_or_many
 from gateway.config.sizes import format_size, size
 
@@ -98,7 +78,8 @@ def _docstrings() -> dict[tuple[str, str], str]:
     Read from the source here, because pydantic would do it for every class at every start of the gateway.
     """
     found = {}
-    for section in ast.parse(inspect.getsource(model)).body:
+    sources = {module for section in _SECTIONS if (module := inspect.getmodule(section)) is not None}
+    for section in itertools.chain.from_iterable(ast.parse(inspect.getsource(source)).body for source in sources):
         if isinstance(section, ast.ClassDef):
             for attribute, below in itertools.pairwise(section.body):
                 match attribute, below:

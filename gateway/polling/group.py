@@ -1,9 +1,9 @@
 """A planned block as it is really read: in one request, or in several where the device refuses a part of it.
 
 Each request is a Job with its own turn, age and values. What a device answers decides what is asked next (`holes`);
-here the jobs follow. Undecided parts keep their last values until they are too old; one question is asked at a time and
-at most one per interval (or per second, so that a slow job does not learn for hours). Whatever is refused alone gets
-the device's code and is asked again every RECHECK_S only.
+here the jobs follow, and `telling` has the lines of the log. Undecided parts keep their last values until they are too
+old; one question is asked at a time and at most one per interval (or per second, so that a slow job does not learn for
+hours). Whatever is refused alone gets the device's code and is asked again every RECHECK_S only.
 
 A PLC that restarts answers 02 for a moment to everything. That must neither blank good values for ten minutes nor part
 blocks in vain: a block that was good is asked once more at its next turn before it is cut; an item that was good is
@@ -12,25 +12,22 @@ asked again after FIRST_RECHECK_S, doubling; and what was parted is joined again
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gateway.front.freshness import Freshness
 from gateway.interfaces import Submit, Timer
-from gateway.modbus import spec
 from gateway.modbus.spec import Table
 from gateway.polling.device import Device
 from gateway.polling.held import Written
-from gateway.polling.holes import SPLITTING, Finding, Part, Split, Verdict
+from gateway.polling.holes import SPLITTING, Part, Split, Verdict
 from gateway.polling.job import FAILED, Job
 from gateway.polling.key import JobKey
 from gateway.polling.plan import Block
 from gateway.polling.sinks import RawPlace, Stretch, TagSink
+from gateway.polling.telling import Telling
 from gateway.polling.wheel import Wheel
-
-log = logging.getLogger(__name__)
 
 RECHECK_S = 600.0
 """What the device refuses is asked again so often (field-rules 17)."""
@@ -44,8 +41,6 @@ MAX_PACE_S = 1.0
 """Between two questions to learn from, at most."""
 MAX_MISSES = 2
 """A device that does not answer at all when it is asked for more has refused it, too."""
-MAX_RANGES = 12
-"""Named in a line of the log."""
 
 
 class _Hole:
@@ -105,12 +100,7 @@ class Group:
         self._timer: Timer | None = None
         self._last_step_s = -MAX_PACE_S
         self._wrote_s = 0.0
-        self._found: object = None
-        """What was known to be refused when everything was known last."""
-        self._told: object = None
-        """The same, as the log has it."""
-        self._healed: dict[int, int] = {}
-        """First address and count of what the log believes to be refused and is read again."""
+        self._telling = Telling(device, self.block)
         self._past_runs = self._past_skipped = 0
         self._next_probe = 0
         self.is_started = self.is_closed = False
@@ -288,7 +278,7 @@ class Group:
         else:
             pause_s, flaps = self._first_pause_s(job, part, now_s)
             self._holes[part] = hole = _Hole(pause_s, now_s, flaps=flaps)
-            hole.is_told = self._healed.pop(part.first, None) is not None
+            hole.is_told = self._telling.refused_again(part)
             if job.turn is not None:
                 self._past_runs += job.turn.runs
                 self._past_skipped += job.turn.skipped
@@ -310,9 +300,7 @@ class Group:
         hole = self._holes.pop(part, None)
         if hole is not None:
             if hole.is_told:
-                self._healed[part.first] = part.count
-                self._told = None
-                self._tell_healed(now_s)
+                self._telling.healed(part, now_s)
             self._pauses[part.first] = (hole.pause_s, now_s)
             split.reconsider()
             if not hole.flaps and now_s - self._caught_up_s >= CATCH_UP_S:
@@ -373,11 +361,8 @@ class Group:
 
     def _end_if_whole(self) -> None:
         if self._split is not None and self._split.is_whole:
-            if len(self._tags or ()) != 1:
-                log.debug("device %s: %s is read in one request again", self.device.name, self._where())
-            self._tell_healed(self._freshness.clock(), last=True)
+            self._telling.whole(self._freshness.clock(), is_news=len(self._tags or ()) != 1)
             self._split = None
-            self._found = self._told = None
             self._parts = {}
 
     def _block_of(self, part: Part) -> Block:
@@ -404,7 +389,10 @@ class Group:
         now_s = self._freshness.clock()
         when_s = self._last_step_s + self._pace_s
         if self._trial is None and self._split.next_unknown() is None and self._split.next_join() is None:
-            tell_s = self._tell(self._split, now_s)
+            is_told, tell_s = self._telling.tell(self._split, now_s)
+            if is_told:
+                for hole in self._holes.values():
+                    hole.is_told = True
             next_s = min((hole.next_try_s for hole in self._holes.values()), default=math.inf)
             when_s = max(when_s, min(next_s, tell_s))
             if math.isinf(when_s):
@@ -439,89 +427,7 @@ class Group:
         self._trial = (job, row)
         job.watch()
 
-    # -- what is told -------------------------------------------------------------------------------------------
-
-    def _tell(self, split: Split, now_s: float) -> float:
-        """One line: what is refused, and what is safe to read in one request. When there is more to tell; infinite:
-        nothing is left."""
-        self._tell_healed(now_s)
-        healed_s = self.device.lines.due_s(self._line("healed")) if self._healed else math.inf
-        refused, safe = split.refused(), split.safe()
-        finding = (tuple(refused), len(safe) if not refused else 0)
-        is_new, self._found = finding != self._found, finding
-        if finding == self._told:
-            return healed_s
-        line = self._line("refused")
-        more = self.device.lines.more(line, now_s, counts=is_new)
-        if more is None:
-            return min(self.device.lines.due_s(line), healed_s)
-        self._told = finding
-        for hole in self._holes.values():
-            hole.is_told = True
-        self._say(split, more)
-        return healed_s
-
-    def _tell_healed(self, now_s: float, *, last: bool = False) -> None:
-        """One line: what was told to be refused is read again. `last`: nothing is refused any more."""
-        if not self._healed:
-            return
-        more = self.device.lines.more(self._line("healed"), now_s, counts=False)
-        if more is None and not last:
-            return
-        ranges: list[tuple[int, int]] = []
-        for first, count in sorted(self._healed.items()):
-            if ranges and sum(ranges[-1]) == first:
-                ranges[-1] = (ranges[-1][0], ranges[-1][1] + count)
-            else:
-                ranges.append((first, count))
-        self._healed.clear()
-        where = _some([self.block.table.describe(first, count) for first, count in ranges])
-        log.info("device %s: %s %s no longer refused", self.device.name, where, "is" if len(ranges) == 1 else "are")
-
-    def _line(self, kind: str) -> tuple[object, ...]:
-        """What its lines of this kind are told apart by from others of the device."""
-        return (kind, self.block.table, self.block.first, self.block.count, self.block.every_s)
-
-    def _say(self, split: Split, more: str) -> None:
-        refused, safe = split.refused(), split.safe()
-        describe = self.block.table.describe
-        if not refused:
-            log.warning(
-                "device %s: %s is refused in one request and read in %d: %s%s%s",
-                self.device.name,
-                self._where(),
-                len(safe),
-                _some([describe(first, count) for first, count in safe]),
-                self._advice(split),
-                more,
-            )
-            return
-        codes: dict[int, list[str]] = {}
-        for first, count, code in refused:
-            codes.setdefault(code, []).append(describe(first, count))
-        what = "; ".join(
-            f"{_some(ranges)} {'is' if len(ranges) == 1 else 'are'} refused with {spec.exception_text(code)}"
-            for code, ranges in codes.items()
-        )
-        rest = ""
-        if safe:
-            rest = f"; safe to read in one request: {_some([describe(first, count) for first, count in safe])}"
-        elif len(split.parts) > 1:
-            rest = "; nothing of it can be read"
-        log.warning("device %s: %s%s%s", self.device.name, what, rest, more)
-
-    def _advice(self, split: Split) -> str:
-        most = f"max_{'bits' if self.block.table.is_bits else 'registers'}: {max(count for _, count in split.safe())}"
-        return {
-            Finding.GAP: "; the device does not have what lies between them: max_gap: 0 leaves it out",
-            Finding.LIMIT: f"; the device seems to answer no more at once: {most}",
-            Finding.EITHER: "; the device does not have what lies between them (max_gap: 0 leaves it out), "
-            f"or answers no more at once ({most})",
-            Finding.NONE: "",
-        }[split.finding()]
-
-    def _where(self) -> str:
-        return self.block.table.describe(self.block.first, self.block.count)
+    # -- for those who look -------------------------------------------------------------------------------------
 
     def measured(self) -> Iterator[Job]:
         """Its jobs that have turns."""
@@ -531,13 +437,13 @@ class Group:
         return [_row(job, now_s) for job in self.jobs if not job.refused_code]
 
     def holes(self, now_s: float) -> dict[str, Any] | None:
-        if self._split is None or (not self._holes and self._found is None):
+        if self._split is None or (not self._holes and not self._telling.has_found):
             return None
         describe = self.block.table.describe
         refused = self._split.refused()
         next_try_s = min((hole.next_try_s for hole in self._holes.values()), default=None)
         return {
-            "block": self._where(),
+            "block": describe(self.block.first, self.block.count),
             "refused": [describe(first, count) for first, count, _ in refused],
             "code": refused[0][2] if refused else None,
             "safe": [describe(first, count) for first, count in self._split.safe()],
@@ -565,8 +471,3 @@ def _row(job: Job, now_s: float) -> dict[str, Any]:
         "age_s": round(max(now_s - job.good_s, 0.0), 3) if job.good_time_ns else None,
         "error": job.error,
     }
-
-
-def _some(ranges: Sequence[str]) -> str:
-    more = f" and {len(ranges) - MAX_RANGES} more" if len(ranges) > MAX_RANGES else ""
-    return ", ".join(ranges[:MAX_RANGES]) + more

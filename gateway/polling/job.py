@@ -2,8 +2,8 @@
 
 The request is prepared once; `poll` submits it, `_done` takes the answer. The hot path is an answer equal to the last
 one while nothing is odd: it is compared, and times and counters move on. Everything else (a failure before, values too
-old, a write that is held over the answers, somebody who waits for the verdict) sets `_odd` and takes the long way.
-Time stamps and ages are those of the last good read, whatever happened since.
+old, a write that lies over the answers (`overlay`), somebody who waits for the verdict) sets `_odd` and takes the long
+way. Time stamps and ages are those of the last good read, whatever happened since.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from gateway.interfaces import Request, Submit, Timer
 from gateway.modbus import spec
 from gateway.modbus.pdu import read_request
 from gateway.polling.device import Device
-from gateway.polling.held import Held, Written, hold, shown, touches
+from gateway.polling.held import Written
+from gateway.polling.overlay import Overlay
 from gateway.polling.plan import Block
 from gateway.polling.rates import Rate
 from gateway.polling.sinks import Stretch, TagSink
@@ -74,11 +75,7 @@ class Job:
         "_busy_in_row",
         "_clock",
         "_decode",
-        "_doubts",
-        "_exact_s",
         "_freshness",
-        "_held",
-        "_is_exact",
         "_last",
         "_odd",
         "_owner",
@@ -101,8 +98,8 @@ class Job:
         "good_time_ns",
         "is_closed",
         "is_watched",
-        "mismatch_count",
         "other_count",
+        "overlay",
         "poked_s",
         "rate",
         "request",
@@ -149,8 +146,8 @@ class Job:
         self.asked_s = 0.0
         """What all of them took together, from the last sending to the answer."""
         self.busy_count = 0
-        self.mismatch_count = 0
-        """Writes that the device did not take (`verify`)."""
+        self.overlay: Overlay | None = None
+        """Of what was written to the block; None until something is."""
         self.poked_s = -math.inf
         """When it was last polled out of its turn, on the clock of ages."""
         self._owner = owner
@@ -166,12 +163,6 @@ class Job:
         """The answer that was placed; None: place the next one whatever it is."""
         self._refused = 0
         self._odd = True
-        self._held: list[Held] = []
-        self._doubts: list[Held] = []
-        self._is_exact = False
-        """Values of tags that were written pass the deadband."""
-        self._exact_s = -math.inf
-        """Until a request that is sent then, or later, is answered."""
         self._poll_again = False
         self._timer: Timer | None = None
         self._busy_in_row = 0
@@ -183,14 +174,17 @@ class Job:
         """Where the block goes; `tags` in order of the block's. What it has read already is placed at once."""
         self._stretch = stretch
         self._tags = tags
+        if self.overlay is not None:
+            self.overlay.tags = tags
         if tags:
             decoder = bits_decoder if self.block.table.is_bits else registers_decoder
             self._decode = decoder(self.block.tags, self.block.first)
             for sink in tags:
                 sink.point.source = self
                 sink.point.touch()
-                if sink.exact:  # written while it was read in another request
-                    self._is_exact = self._odd = True
+            if any(sink.exact for sink in tags):  # written while it was read in another request
+                self.overlay = self.overlay or Overlay(self.device, self.block, tags)
+                self.overlay.is_exact = self._odd = True
         if self._last is not None:
             self._place(self._last)
 
@@ -227,7 +221,7 @@ class Job:
         self.request.done = _ignore  # and nothing refers to itself any more
         self._freshness.forget(self)
         self._tags = ()
-        self._stretch = self._decode = None
+        self._stretch = self._decode = self.overlay = None
 
     # -- polling ------------------------------------------------------------------------------------------------
 
@@ -283,9 +277,7 @@ class Job:
             code = 0
             self._good(answer)
         self.is_watched = False
-        self._odd = bool(
-            self.error or self.stale or self._held or self._doubts or self._is_exact or not self.good_count
-        )
+        self._odd = bool(self.error or self.stale or self.is_writing or not self.good_count)
         if awaited:
             self._owner.answered(self, code)
         elif code > 0:
@@ -297,15 +289,14 @@ class Job:
 
     def _good(self, answer: bytes) -> None:
         """A whole block of data: its size was checked by the link against the request."""
-        if self._held or self._doubts:
-            answer = self._settle_writes(answer)
-        if answer != self._last or self._is_exact:
+        overlay, sent_s = self.overlay, self.request.sent_s
+        if overlay is not None and overlay.is_on:
+            answer = overlay.over(answer, sent_s, self._clock())
+        if answer != self._last or (overlay is not None and overlay.is_exact):
             self._place(answer)
             self._last = answer
-        if self._is_exact and self.request.sent_s >= self._exact_s:
-            self._is_exact = False
-            for sink in self._tags:
-                sink.exact = False
+        if overlay is not None:
+            overlay.placed(sent_s)
         now_s = self._clock()
         self.good_s = now_s
         self.good_time_ns = _time_ns()
@@ -387,7 +378,12 @@ class Job:
     @property
     def is_writing(self) -> bool:
         """A write is not confirmed yet, or was not taken."""
-        return bool(self._held or self._doubts or self._is_exact)
+        return self.overlay is not None and self.overlay.is_on
+
+    @property
+    def mismatch_count(self) -> int:
+        """Writes that the device did not take (`verify`)."""
+        return 0 if self.overlay is None else self.overlay.mismatch_count
 
     @property
     def refused_code(self) -> int:
@@ -464,90 +460,19 @@ class Job:
             write.first < block.first + block.count and block.first < write.first + write.count
         ):
             return
-        now_s = self._clock()
-        self._exact_s = max(self._exact_s, now_s + hold_s)
-        self._let_pass(write.first, write.count)
-        size = (block.count + 7) // 8 if block.table.is_bits else 2 * block.count
-        held = hold(write, block.table, block.first, block.count, size, now_s + hold_s, verify=hold_s > 0)
-        if held is not None:
-            self._held = [other for other in self._held if not held.hides(other)]
-            self._held.append(held)
-            self._end_doubts([other for other in self._doubts if held.hides(other)])
-            self._odd = True
-            if self._last is not None:  # what has expired is not shown
-                self._last = self._last[:2] + held.over(self._last[2:])
-                self._place(self._last)
-        elif write.data is None:
-            self._forget_writes(write, size)
+        if self.overlay is None:
+            self.overlay = Overlay(self.device, block, self._tags)
+        held = self.overlay.wrote(write, self._clock(), hold_s)
+        self._odd = self._odd or self.overlay.is_on
+        if held is not None and self._last is not None:  # what has expired is not shown
+            self._last = self._last[:2] + held.over(self._last[2:])
+            self._place(self._last)
         if not asks:
             return
         if hold_s > 0 and held is not None:
             self._poke_in(hold_s + TIMER_SLACK_S)
         else:
             self._poke_or_again()
-
-    def _let_pass(self, first: int, count: int) -> None:
-        """Tags in there have a value that was written, however near it is to the one before."""
-        for sink in self._tags_in(first, count):
-            if sink.let_pass():
-                self._is_exact = self._odd = True
-
-    def _forget_writes(self, write: Written, size: int) -> None:
-        """Nobody knows what `write` has left of the writes before it: the device's next answer is shown there."""
-        touched = touches(write, self.block.table, self.block.first, self.block.count)
-        self._held = [left for held in self._held if (left := held.without(touched, size)) is not None]
-        if self._doubts:
-            self._doubts = [left for held in self._doubts if (left := held.without(touched, size)) is not None]
-            for sink in self._tags_in(write.first, write.count):
-                sink.point.doubt = ""
-                sink.point.touch()
-
-    def _settle_writes(self, answer: bytes) -> bytes:
-        """An answer after a write: with what was written if it was asked before, else as the device holds it."""
-        head, data = answer[:2], answer[2:]
-        waiting = []
-        for held in self._held:
-            if self.request.sent_s < held.until_s:
-                data = held.over(data)
-                waiting.append(held)
-            elif held.verify and not held.is_in(data):
-                self._doubt(held, data)
-        self._held = waiting
-        over = [held for held in self._doubts if held.is_in(data)]
-        for held in over:
-            self._let_pass(held.first, held.count)
-        self._end_doubts(over)
-        return head + data
-
-    def _doubt(self, held: Held, data: bytes) -> None:
-        """The device does not hold what it was given (`verify`)."""
-        table, first = self.block.table, self.block.first
-        meant = shown(held.over(data), table, first, held.first, held.count)
-        found = shown(data, table, first, held.first, held.count)
-        where = table.describe(held.first, held.count)
-        more = self.device.mismatches.more((table, held.first, held.count), self._clock())
-        if more is not None:
-            log.warning(
-                "device %s: %s was written %s, the device holds %s%s", self.device.name, where, meant, found, more
-            )
-        self.mismatch_count += 1
-        self._doubts.append(held)
-        for sink in self._tags_of(held):
-            sink.point.doubt = f"was written {meant}, the device holds {found}"
-            sink.point.touch()
-
-    def _end_doubts(self, over: Sequence[Held]) -> None:
-        for held in over:
-            self._doubts.remove(held)
-            for sink in self._tags_of(held):
-                sink.point.doubt = ""
-                sink.point.touch()
-
-    def _tags_of(self, held: Held) -> list[TagSink]:
-        return self._tags_in(held.first, held.count)
-
-    def _tags_in(self, first: int, count: int) -> list[TagSink]:
-        return [sink for sink in self._tags if sink.tag.first < first + count and first < sink.tag.stop]
 
 
 def _ignore(answer: bytes | None, error: LinkError | None) -> None:

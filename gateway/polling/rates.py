@@ -142,6 +142,8 @@ class _Load:
         self.delay_s = delay_s
         self.devices = devices
         self.percent = 0.0
+        self.is_known = False
+        """An answer was measured, or there is nothing to measure."""
         self.since_s: float | None = None
         """Since when the next word of the log is due."""
         self.is_told = False
@@ -174,17 +176,20 @@ class Rates:
         load = _Load(name, in_flight, delay_s, devices)
         before = self._loads.get(key)
         if before is not None:
-            load.percent, load.since_s, load.is_told = before.percent, before.since_s, before.is_told
+            load.percent, load.is_known = before.percent, before.is_known
+            load.since_s, load.is_told = before.since_s, before.is_told
         self._loads[key] = load
 
     def forget(self, key: Hashable) -> None:
         """The link is gone."""
         self._loads.pop(key, None)
 
-    def load_percent(self, key: Hashable) -> float:
-        """As of the last measurement; 0 for a link that is not watched."""
+    def load_percent(self, key: Hashable) -> float | None:
+        """As of the last measurement, None before the first; 0 for a link that is not watched."""
         load = self._loads.get(key)
-        return load.percent if load is not None else 0.0
+        if load is None:
+            return 0.0
+        return load.percent if load.is_known else None
 
     def tick(self, now_s: float) -> None:
         """Measure a share of the links. `now_s` on the clock of ages."""
@@ -204,6 +209,7 @@ class Rates:
                 measure(job, now_s, wheel_s)
         jobs = load.jobs()
         load.percent = sum(share for share, _, _ in jobs)
+        load.is_known = load.is_known or not jobs or any(job.rate.took_s is not None for _, _, job in jobs)
         skips = any(job.rate.skips for _, _, job in jobs)
         changes = load.percent < FITS_PERCENT if load.is_told else load.percent > 100.0 and skips
         if not changes:

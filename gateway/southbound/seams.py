@@ -11,6 +11,9 @@ from gateway.interfaces import Request
 from gateway.modbus import mbap
 from gateway.traffic import address_text
 
+MIN_TIMER_S = 0.001
+"""Timers of loops are no finer; a check that comes a moment too early is followed by another."""
+
 
 class Carrier(Protocol):
     """An open connection, as the link sees it."""

@@ -19,7 +19,7 @@ from collections.abc import Callable, Hashable
 from gateway.errors import LinkBusy, LinkDown, LinkError, OutcomeUnknown
 from gateway.interfaces import Priority, Request, Scheduler, Steps, Submit, Timer, Write
 from gateway.modbus import spec
-from gateway.southbound.link import MAX_TRACEBACKS, MAX_WAIT_S
+from gateway.southbound.conversation import MAX_TRACEBACKS, MAX_WAIT_S
 
 log = logging.getLogger(__name__)
 
