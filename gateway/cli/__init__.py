@@ -11,9 +11,10 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from gateway import __version__
 from gateway.cli import (
@@ -36,12 +37,29 @@ from gateway.cli import (
     trace,
     write,
 )
+from gateway.cli.output import EXIT_CLOSED, ended_by_closed_stdout, forget_output
 
 EPILOG = """Exit codes: 0 ended as asked; 1 failed while running (a port in use, a device that does not answer or
-refuses); 2 wrong configuration or command line."""
+refuses); 2 wrong configuration or command line; 130 Ctrl-C; 141 nobody reads the output any more (`| head -1`)."""
+
+
+class _Commands(TyperGroup):
+    """All commands: each ends in the same way when standard output is closed, its --help, too."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Here is the help of the whole printed."""
+        with ended_by_closed_stdout():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Here is all else done."""
+        with ended_by_closed_stdout():
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
     name="gateway",
+    cls=_Commands,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -64,7 +82,7 @@ app.command("write", epilog=EPILOG, context_settings={"ignore_unknown_options": 
 app.command("scan", epilog=EPILOG)(scan.scan)
 app.command("guess", epilog=EPILOG)(guess.guess)
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
-app.add_typer(certs.app)
+app.add_typer(certs.app, epilog=EPILOG)
 
 
 def _version(wanted: bool) -> None:
@@ -77,7 +95,8 @@ def _version(wanted: bool) -> None:
 def run(
     context: typer.Context,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", metavar="FILE", help="The plant's YAML file; runs the gateway.")
+        Path | None,
+        typer.Option("--config", "-c", metavar="FILE", help="The plant's YAML file; runs the gateway.", readable=False),
     ] = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="Replace every device by its simulation.")] = False,
     listen: Annotated[
@@ -144,6 +163,9 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a unit such as °C must not end a command on a console without it
     try:
         app(prog_name="gateway")
+    except BrokenPipeError:  # of a usage error that nobody reads
+        forget_output()
+        os._exit(EXIT_CLOSED)
     except OSError as error:
         if error.errno != errno.ENOSPC or error.filename is not None:
             raise

@@ -7,8 +7,6 @@ time, or the gateway. What it has by then is told.
 from __future__ import annotations
 
 import contextlib
-import os
-import select
 import signal
 import sys
 import time
@@ -16,9 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import typer
-
-from gateway.cli.client import EXIT_USAGE, fail
+from gateway.cli.output import EXIT_USAGE, fail, nobody_reads
+from gateway.cli.progress import clear_line
 from gateway.cli.status import state_dir_of
 from gateway.config.durations import format_duration, parse_duration
 from gateway.config.explain import suggest
@@ -164,6 +161,7 @@ class Ending:
     def __init__(self, for_s: float | None) -> None:
         self.why = ""
         """In words, once it is."""
+        self.is_unread = False
         self._for_s = for_s
         self._end_s = None if for_s is None else time.monotonic() + for_s
 
@@ -172,7 +170,13 @@ class Ending:
             self.why = f"ended after {format_duration(self._for_s)}"
         if not self.why and nobody_reads():
             self.why = "ended as nobody reads it any more"
+            self.is_unread = True
         return bool(self.why)
+
+    def raise_if_unread(self) -> None:
+        """BrokenPipeError, as if something had been written: it ends the command as everywhere."""
+        if self.is_unread:
+            raise BrokenPipeError
 
 
 @contextlib.contextmanager
@@ -194,31 +198,7 @@ def until_stopped(for_s: float | None = None) -> Iterator[Ending]:
             signal.signal(number, handler)
 
 
-def nobody_reads() -> bool:
-    """The other end of a pipe is closed: nothing need be found out for it, although there is nothing to write yet."""
-    if not hasattr(select, "poll"):
-        return False
-    try:
-        poll = select.poll()
-        poll.register(sys.stdout.fileno(), select.POLLERR)
-        return any(events & select.POLLERR for _, events in poll.poll(0))
-    except (OSError, ValueError):
-        return False
-
-
-@contextlib.contextmanager
-def closed_pipes_end_it() -> Iterator[None]:
-    """`gateway trace ... | head` is an orderly end."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # What is left in the buffer would be written, and fail, once more at the end of the process.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
-
-
 def tell(text: str) -> None:
     """A line for people, beside the output."""
+    clear_line()
     print(text, file=sys.stderr, flush=True)

@@ -49,6 +49,9 @@ def close(client: Client) -> None:
 class _SocketClient(ModbusTcpClient):
     """pymodbus's, reading what there is at once: the frames are found in it by whoever asked."""
 
+    received = 0
+    """Bytes so far. pymodbus keeps to itself that what came was no answer."""
+
     def recv(self, size: int | None) -> bytes:
         """Empty: nothing came within the time-out."""
         if self.socket is None:
@@ -59,6 +62,7 @@ class _SocketClient(ModbusTcpClient):
             return b""
         if not data and self.socket.type == socket.SOCK_STREAM:
             raise ConnectionException("closed")
+        self.received += len(data)
         return data
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from gateway.cli.options import ForceOption, JsonOption
 from gateway.errors import TlsError
 
 if TYPE_CHECKING:
@@ -18,9 +20,18 @@ EXIT_FAILED = 1
 EPILOG = "Exit codes: 0 done; 1 a file that exists, or cannot be read or written; 2 wrong command line."
 MAX_DAYS = 36_500
 
+HELP = """Make, show and revoke certificates for trying TLS.
+
+    Examples:
+
+      gateway certs init certs --host gateway.plant.local
+
+      gateway certs show certs/operator.pem
+"""
+
 app = typer.Typer(
     name="certs",
-    help="Make, show and revoke certificates for trying TLS.",
+    help=HELP,
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -42,7 +53,8 @@ def init(
     days: Annotated[
         int, typer.Option("--days", min=1, max=MAX_DAYS, metavar="N", help="How long they are valid.")
     ] = 825,
-    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a CA, a server, clients with roles and one without, and an empty list of the revoked.
 
@@ -73,12 +85,16 @@ def init(
         clients = authority.make(hosts, roles, days=days, force=force)
     except TlsError as error:
         _fail(error)
-    _print_made(authority, hosts, roles, clients)
+    if as_json:
+        print(json.dumps(_made(authority, hosts, roles, clients), indent=2))
+    else:
+        _print_made(authority, hosts, roles, clients)
 
 
 @app.command("show", epilog=EPILOG)
 def show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate, PEM.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate, PEM.", readable=False)],
+    as_json: JsonOption = False,
 ) -> None:
     """Show what stands in a certificate: subject, names, role, validity, fingerprint.
 
@@ -94,6 +110,9 @@ def show(
         found = certs.about(file)
     except TlsError as error:
         _fail(error)
+    if as_json:
+        print(json.dumps({key.replace(" ", "_"): value for key, value in found.items()}, indent=2))
+        return
     for key, value in found.items():
         print(f"{key:<12} {value if isinstance(value, str) else ', '.join(value) or '-'}")
 
@@ -102,6 +121,7 @@ def show(
 def revoke(
     folder: FolderArgument,
     client: Annotated[str, typer.Argument(metavar="CLIENT", help="The name of its file without `.pem`.")],
+    as_json: JsonOption = False,
 ) -> None:
     """Put a certificate on the list of the revoked.
 
@@ -118,6 +138,9 @@ def revoke(
         serial = authority.revoke(client.removesuffix(".pem"))
     except TlsError as error:
         _fail(error)
+    if as_json:
+        print(json.dumps({"revoked": client, "serial": f"{serial:x}", "crl": str(authority.crl)}, indent=2))
+        return
     print(f"{client}, serial {serial:x}, is revoked. A running gateway whose `crl` is {authority.crl} refuses it")
     print("from now on, and closes its open connections within a minute.")
 
@@ -125,6 +148,17 @@ def revoke(
 def _fail(error: TlsError) -> NoReturn:
     print(error, file=sys.stderr)
     raise typer.Exit(EXIT_FAILED)
+
+
+def _made(authority: Authority, hosts: list[str], roles: list[str], clients: list[str]) -> dict[str, Any]:
+    names = ("ca", "server", *clients)
+    return {
+        "folder": str(authority.folder),
+        "hosts": hosts,
+        "roles": roles,
+        "certificates": {n: {"cert": str(authority.cert(n)), "key": str(authority.key(n))} for n in names},
+        "crl": str(authority.crl),
+    }
 
 
 def _print_made(authority: Authority, hosts: list[str], roles: list[str], clients: list[str]) -> None:
@@ -158,7 +192,5 @@ def _print_made(authority: Authority, hosts: list[str], roles: list[str], client
 
 def _yaml(text: str) -> str:
     """As a YAML scalar that is a text whatever it looks like."""
-    import json
-
     plain = text.replace("/", "").replace("-", "").replace("_", "").replace(".", "")
     return text if plain.isalnum() and plain.isascii() and plain[0].isalpha() else json.dumps(text, ensure_ascii=False)

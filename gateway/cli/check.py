@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.cli.options import JsonOption, PlantArgument
+from gateway.cli.output import page_console
+from gateway.cli.progress import Working
+
 if TYPE_CHECKING:
-    from gateway.config.model import Config, Unit, Web
+    from gateway.config.model import Config
+    from gateway.config.model_units import Unit
+    from gateway.config.model_web import Web
 
 EXIT_CONFIG = 2
 MAX_RULES = 12
@@ -19,9 +24,9 @@ MAX_RULES = 12
 
 
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The plant's YAML file.")],
+    file: PlantArgument,
     tags: Annotated[bool, typer.Option("--tags", help="List every tag and where clients find it.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Validate a plant and show what it comes to.
 
@@ -40,10 +45,12 @@ def check(
     from gateway.errors import ConfigError
 
     try:
-        config = load(file)
-        found = unmet(config)
-        if problems := errors(found):
-            raise ConfigError(problems)
+        with Working(f"looking into {file}", quiet=as_json):
+            config = load(file)
+            found = unmet(config)
+            if problems := errors(found):
+                raise ConfigError(problems)
+            summary = _summary(config)
     except ConfigError as error:
         if as_json:
             print(json.dumps({"ok": False, "problems": [problem._asdict() for problem in error.problems]}, indent=2))
@@ -55,7 +62,7 @@ def check(
         raise typer.Exit(EXIT_CONFIG) from None
     warned = (*config.warnings, *warnings(found))
     if as_json:
-        told = {"ok": True, "warnings": warned, "notes": config.notes, **_summary(config), "tags": list(_tags(config))}
+        told = {"ok": True, "warnings": warned, "notes": config.notes, **summary, "tags": list(_tags(config))}
         print(json.dumps(told, indent=2))
         return
     for warning in warned:
@@ -64,14 +71,14 @@ def check(
         print(f"note: {note}", file=sys.stderr)
     if config.notes:
         print(f"note: these are no mistakes; {silencer()}", file=sys.stderr)
-    _print(config, _summary(config), with_tags=tags)
+    _print(config, summary, with_tags=tags)
 
 
 def _summary(config: Config) -> dict[str, Any]:
     """What the plant comes to, as plain data."""
     from gateway.app import build
     from gateway.cli.rights import rights
-    from gateway.config.model import Route
+    from gateway.config.model_units import Route
     from gateway.polling.assemble import plan_device
 
     devices = {}
@@ -153,13 +160,11 @@ def _tags(config: Config) -> Iterator[dict[str, Any]]:
 
 
 def _print(config: Config, summary: dict[str, Any], *, with_tags: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from gateway.config.durations import format_duration
 
-    # Names are data, not markup; in a file or pipe no line is broken.
-    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 400)
+    console = page_console()
 
     def table(title: str, *columns: str) -> Table:
         made = Table(title=title, title_justify="left")

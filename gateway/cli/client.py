@@ -13,10 +13,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import typer
-
+from gateway.cli.options import Access, Values
+from gateway.cli.output import EXIT_USAGE, fail
+from gateway.cli.progress import Working
 from gateway.config.addresses import Address, mistaken_reference, parse_address
 from gateway.config.durations import format_duration, parse_duration
 from gateway.config.urls import DeviceUrl, looks_like_a_way, parse_device_url
@@ -29,11 +30,8 @@ if TYPE_CHECKING:
     from pymodbus.pdu import ModbusPDU
 
     from gateway.cli.carriers import Client
-    from gateway.config.model import Tls
+    from gateway.config.model_tls import Tls
     from gateway.southbound.tls import Trust
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
 
 ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
 
@@ -77,32 +75,13 @@ class Target(NamedTuple):
         return f"{self.url} unit {self.unit}"
 
 
-class Options(NamedTuple):
-    """What of the command line says whom to ask, and how."""
-
-    unit: int | None = None
-    type: str | None = None
-    order: str | None = None
-    timeout: str = "2s"
-    config: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
-    ca: Path | None = None
-
-
-def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
-    """End the command with one line."""
-    print(message, file=sys.stderr)
-    raise typer.Exit(code)
-
-
-def whom(name: str, options: Options) -> Whom:
+def whom(name: str, access: Access) -> Whom:
     """The url, or the device of that name in the plant's file. Raises ValueError with a hint."""
-    files = (options.cert, options.key, options.ca)
-    if options.config is not None:
+    files = (access.cert, access.key, access.ca)
+    if access.config is not None:
         if any(files):
             raise ValueError("the plant's file says which certificates; leave out --cert, --key and --ca")
-        return _of_plant(name, options.config)
+        return _of_plant(name, access.config)
     url = parse_device_url(name if "://" in name or looks_like_a_way(name) else f"tcp://{name}")
     if url.carrier == "sim":
         raise ValueError(f"{name}: a simulated PLC has no address; `gateway simulate` serves them on ports")
@@ -112,7 +91,7 @@ def whom(name: str, options: Options) -> Whom:
         if any(files):
             raise ValueError("--cert, --key and --ca are for tls:// urls")
         return Whom(url)
-    if options.cert is None or options.key is None or options.ca is None:
+    if access.cert is None or access.key is None or access.ca is None:
         missing = [f"--{key}" for key, file in zip(("cert", "key", "ca"), files, strict=True) if file is None]
         raise ValueError(
             f"tls:// needs certificates, {', '.join(missing)} FILE; or --config FILE and the name of a device in it"
@@ -120,7 +99,7 @@ def whom(name: str, options: Options) -> Whom:
     from gateway.southbound.tls import Trust
     from gateway.tls.certificates import Certificates, Files
 
-    return Whom(url, trust=Trust(Certificates(Files(options.cert, options.key, options.ca), "client")))
+    return Whom(url, trust=Trust(Certificates(Files(access.cert, access.key, access.ca), "client")))
 
 
 def _of_plant(name: str, file: Path) -> Whom:
@@ -163,7 +142,7 @@ def trust_of(tls: Tls, path_of: Callable[[str], Path]) -> Trust:
     return Trust(certificates, tls.name, tls.fingerprint)
 
 
-def target(name: str, address: str, options: Options, count: int = 1) -> Target:
+def target(name: str, address: str, options: Values, count: int = 1) -> Target:
     """Read the command line; ends the command with a hint when something in it is wrong.
 
     `count` values are meant when it is more than 1; else the range of the address says how many, one if it is none.
@@ -209,9 +188,10 @@ def target(name: str, address: str, options: Options, count: int = 1) -> Target:
 class Asker:
     """One connection to the target."""
 
-    def __init__(self, client: Client, asked: Target) -> None:
+    def __init__(self, client: Client, asked: Target, working: Working | None = None) -> None:
         self._client = client
         self._asked = asked
+        self._working = working
 
     def read(self) -> bytes:
         """The target's registers as wire bytes, or its bits packed; in as many requests as it takes."""
@@ -226,6 +206,7 @@ class Asker:
         values: list[int] = []
         for first in range(at.first, at.stop, most):
             count = min(most, at.stop - first)
+            self._tell(f"reading, {first - at.first} of {at.count} done" if at.count > most else "reading")
             answer = self._ask(
                 Address(at.table, first, count), at.table.read_function, methods[at.table], first, count=count
             )
@@ -240,6 +221,7 @@ class Asker:
     def write(self, data: bytes) -> None:
         """Write wire bytes (registers) or packed bits at the target, in one request; of a bit only that bit counts."""
         at, client = self._asked.address, self._client
+        self._tell("writing")
         if at.table.is_bits:
             bits = [bool(int.from_bytes(data, "little") >> n & 1) for n in range(at.count)]
             if at.count == 1:
@@ -257,6 +239,10 @@ class Asker:
         else:
             self._ask(at, spec.WRITE_MULTIPLE_REGISTERS, client.write_registers, at.first, registers)
 
+    def _tell(self, what: str) -> None:
+        if self._working is not None:
+            self._working.text = f"{self._asked.describe()}: {what}"
+
     def _ask(
         self, at: Address, function: int, method: Callable[..., ModbusPDU], *arguments: Any, **options: Any
     ) -> ModbusPDU:
@@ -269,12 +255,16 @@ class Asker:
         if asked.is_broadcast:
             options["no_response_expected"] = True
         waited = format_duration(asked.timeout_s)
+        received = getattr(self._client, "received", 0)
         try:
             answer = method(*arguments, device_id=asked.unit, **options)
         except ConnectionException:
             raise LinkDown("closed the connection without an answer") from None
         except ModbusException as error:
             if "No response" in str(error):
+                if getattr(self._client, "received", 0) > received:
+                    hint = "is it Modbus in this framing, and this the right port?"
+                    raise MalformedResponse(f"what came within {waited} is no answer to this: {hint}") from None
                 hint = "is the unit id right? Longer: --timeout"
                 raise RequestTimeout(f"connected, but no usable answer within {waited}: {hint}") from None
             raise MalformedResponse(f"an answer that is none: {error}") from None
@@ -303,21 +293,25 @@ class Refusal(DeviceRefused):
 
 
 @contextmanager
-def connected(asked: Target) -> Iterator[Asker]:
-    """A connection to the target. What goes wrong with it or on it ends the command with one line."""
+def connected(asked: Target, *, quiet: bool = False) -> Iterator[Asker]:
+    """A connection to the target. What goes wrong with it or on it ends the command with one line.
+
+    `quiet`: as Working's.
+    """
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)  # it logs packets on errors; ours is one line
     from gateway.cli import carriers
 
-    try:
-        client = carriers.connect(asked.url, asked.timeout_s, asked.trust)
-    except LinkError as error:
-        fail(f"{asked.url}: {error}")
-    try:
-        yield Asker(client, asked)
-    except (DeviceRefused, LinkError) as error:
-        fail(f"{asked.describe()}: {error}")
-    finally:
-        carriers.close(client)
+    with Working(f"{asked.url}: connecting", quiet=quiet) as working:
+        try:
+            client = carriers.connect(asked.url, asked.timeout_s, asked.trust)
+        except LinkError as error:
+            fail(f"{asked.url}: {error}")
+        try:
+            yield Asker(client, asked, working)
+        except (DeviceRefused, LinkError) as error:
+            fail(f"{asked.describe()}: {error}")
+        finally:
+            carriers.close(client)
 
 
 FAILURES = (DeviceRefused, LinkError)
@@ -393,7 +387,8 @@ def show(value: Value | None, type_: str) -> str:
     if isinstance(value, bool):
         return "1" if value else "0"
     if type_ == "float32":
-        return next(text for digits in (6, 7, 8, 9) if _float32(text := f"{value:.{digits}g}") == value)
+        told = (text for digits in (6, 7, 8, 9) if _float32(text := f"{value:.{digits}g}") == value)
+        return next(told, f"{value:.7g}")  # a scaled one is no float32 any more
     return "".join(char if char.isprintable() else "?" for char in str(value))
 
 

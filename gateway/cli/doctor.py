@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.cli.options import JsonOption, PlantArgument
+
 if TYPE_CHECKING:
     from gateway.cli.progress import Telling
     from gateway.commission.patients import Opener, Patient, Report, Way
-    from gateway.config.model import Config, Link
+    from gateway.config.model import Config
+    from gateway.config.model_devices import Link
 
 EXIT_WRONG = 1
 EXIT_CONFIG = 2
@@ -34,11 +37,11 @@ EPILOG = (
 
 
 def doctor(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The plant's YAML file.")],
+    file: PlantArgument,
     device: Annotated[
         list[str] | None, typer.Option("--device", "-d", metavar="NAME", help="Only this one; repeatable.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask every device of a plant as the gateway would, and say what to change.
 

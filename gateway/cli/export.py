@@ -6,31 +6,32 @@ import re
 import socket
 import sys
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.cli.options import ForceOption, OutputOption, PlantArgument
+from gateway.cli.output import check_target, write_target
+from gateway.cli.progress import Working
 from gateway.maps.registry import FORMATS
 
 if TYPE_CHECKING:
     from gateway.config.model import Config
     from gateway.maps.neutral import Map
 
-EXIT_FAILED, EXIT_CONFIG = 1, 2
+EXIT_CONFIG = 2
 
 _UNITS = re.compile(r"(\d{1,3})(?:(?:\.\.|-)(\d{1,3}))?", re.ASCII)
 EPILOG = "Formats: " + "; ".join(f"{name}: {form.what}" for name, form in FORMATS.items()) + "."
 
 
 def export(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The plant's YAML file.")],
+    file: PlantArgument,
     form: Annotated[
         str, typer.Option("--format", "-f", metavar="FORMAT", help=f"{', '.join(FORMATS)}.", show_default=False)
     ] = "",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; default: standard output.")
-    ] = None,
+    output: OutputOption = None,
+    force: ForceOption = False,
     host: Annotated[
         str | None,
         typer.Option("--host", metavar="NAME", help="What clients dial, NAME or NAME:PORT; default: where it listens."),
@@ -69,23 +70,30 @@ def export(
         raise typer.BadParameter(str(error), param_hint="--host") from None
     wanted = None if units is None else _unit_ids(units)
     try:
-        config, files = load_files(file)
+        with Working(f"reading {file}", quiet=as_json):
+            config, files = load_files(file)
     except ConfigError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(EXIT_CONFIG) from None
-    if output is not None and output.exists() and any(output.samefile(each) for each in files):
-        raise typer.BadParameter(f"{output} is a file of the plant; name another", param_hint="--output")
-    served = map_of(config).only(wanted, None if device is None else _devices(config, device))
+    if output is not None:
+        check_target(output, force=force, inputs=files)
+    only = None if device is None else _devices(config, device)
+    with Working(f"mapping {file}", quiet=as_json):
+        served = map_of(config).only(wanted, only)
     if not served.entries:
         _tell([_nothing(config, served, filtered=wanted is not None or device is not None)])
     try:
-        made = writer(form)(served, target_of(config, __version__, name, port, socket.gethostname()))
+        with Working(f"writing {form}", quiet=as_json):
+            made = writer(form)(served, target_of(config, __version__, name, port, socket.gethostname()))
     except ExportError as error:
         print(f"{file}: {error}", file=sys.stderr)
         raise typer.Exit(EXIT_CONFIG) from None
     disabled = f"disabled, and so left out: {', '.join(served.left_out)}"
     _tell([*remarks(made.dials), *made.notes, *([disabled] if served.left_out else [])])
-    _put(made.text, output)
+    if output is None:
+        sys.stdout.write(made.text.replace("\r\n", "\n"))  # to a file as it is, line ends too
+    else:
+        write_target(output, made.text.encode(), force=force)
 
 
 def _format(form: str, *, as_json: bool) -> str:
@@ -143,15 +151,3 @@ def _nothing(config: Config, served: Map, *, filtered: bool) -> str:
 def _tell(lines: Iterable[str]) -> None:
     for line in lines:
         print(f"note: {line}", file=sys.stderr)
-
-
-def _put(text: str, output: Path | None) -> None:
-    """To the file as it is, line ends too; to standard output as text."""
-    if output is None:
-        sys.stdout.write(text.replace("\r\n", "\n"))
-        return
-    try:
-        output.write_bytes(text.encode())
-    except OSError as error:
-        print(f"{output}: cannot be written: {error.strerror or error}", file=sys.stderr)
-        raise typer.Exit(EXIT_FAILED) from None

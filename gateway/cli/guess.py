@@ -9,24 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.read import (
-    CaOption,
-    CertOption,
-    ConfigOption,
-    JsonOption,
-    KeyOption,
-    TimeoutOption,
-    UnitOption,
-    UrlArgument,
-)
+from gateway.cli.options import Asking, JsonOption, UrlArgument, grouped
+from gateway.cli.output import EXIT_USAGE, fail
+from gateway.cli.progress import Working
 
 if TYPE_CHECKING:
     from gateway.commission.asker import Asker
     from gateway.commission.guess import Guess, Registers
     from gateway.config.addresses import Address
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
 READS = 4
 EVERY_S = "300ms"
 SHOWN = 8
@@ -36,13 +27,15 @@ MAX_COUNT = 50
 """Places at once: more are a job for `read --type`, when the type is known."""
 
 
+@grouped
 def guess(
     url: UrlArgument,
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="holding:10, input:5, 40011 ...")],
+    *,
     near: Annotated[
         float | None, typer.Option("--near", metavar="VALUE", help="What the device's own display shows, about.")
     ] = None,
-    unit: UnitOption = None,
+    asking: Asking,
     count: Annotated[
         int, typer.Option("--count", "-n", min=1, max=MAX_COUNT, metavar="N", help="Registers from ADDRESS on, each.")
     ] = 1,
@@ -51,18 +44,13 @@ def guess(
     ] = READS,
     every: Annotated[str, typer.Option("--every", metavar="TIME", help="Between them.")] = EVERY_S,
     all_: Annotated[bool, typer.Option("--all", help="Also what is not plausible.")] = False,
-    timeout: TimeoutOption = "2s",
-    config: ConfigOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
-    ca: CaOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find out type, byte order and scale of a register.
 
     Reads it several times, with its neighbours, and shows what it may be: all types and byte orders, also one register
-    before and behind (manuals that count from 1), with --near also scaled by 0.1 0.01 0.001 10. The plausible ones
-    come first, each with its reason, and the line to paste under `tags`.
+    before and behind (manuals that count from 1), with --near also scaled by 0.1 0.01 0.001 10, floats by
+    100 and 1000, too. The plausible ones come first, each with its reason, and the line to paste under `tags`.
 
     Examples:
 
@@ -79,9 +67,9 @@ def guess(
     from gateway.errors import LinkDown
 
     try:
-        asked = client.whom(url, client.Options(config=config, cert=cert, key=key, ca=ca))
+        asked = client.whom(url, asking)
         at = parse_address(address)
-        timeout_s, every_s = parse_duration(timeout), parse_duration(every)
+        timeout_s, every_s = parse_duration(asking.timeout), parse_duration(every)
         if at.table.is_bits or at.bit is not None:
             raise ValueError(f"{at.describe()} is a bit: there is nothing to guess")
         if timeout_s <= 0:
@@ -90,18 +78,19 @@ def guess(
         if at.count > MAX_COUNT or at.stop > 0x10000:
             raise ValueError(f"{at.describe()}: at most {MAX_COUNT} registers at once, up to 65535")
     except ValueError as error:
-        client.fail(str(error), EXIT_USAGE)
-    unit_id = asked.unit if unit is None else unit
+        fail(str(error), EXIT_USAGE)
+    unit_id = asked.unit if asking.unit is None else asking.unit
     exchange = exchange_with(asked, timeout_s)
     asker = Asker(exchange, timeout_s=timeout_s)
     try:
-        readings = _readings(asker, unit_id, at, reads, every_s)
+        with Working(f"{asked.url} unit {unit_id}: reading", quiet=as_json) as working:
+            readings = _readings(asker, unit_id, at, reads, every_s, working)
     except LinkDown as error:
-        client.fail(f"{asked.url}: {error}")
+        fail(f"{asked.url}: {error}")
     finally:
         exchange.close()
     if isinstance(readings, str):
-        client.fail(f"{asked.url} unit {unit_id}: {readings}")
+        fail(f"{asked.url} unit {unit_id}: {readings}")
     found = {place: guesses(readings, place, near=near) for place in range(at.first, at.stop)}
     if as_json:
         print(json.dumps(_as_json(str(asked.url), unit_id, at, readings, found, near), indent=2))
@@ -111,7 +100,9 @@ def guess(
             print(line)
 
 
-def _readings(asker: Asker, unit_id: int, at: Address, reads: int, every_s: float) -> list[Registers] | str:
+def _readings(
+    asker: Asker, unit_id: int, at: Address, reads: int, every_s: float, working: Working
+) -> list[Registers] | str:
     """Several readings of the place and what is around it; a text says why there is none."""
     from gateway.commission.guess import LONGEST, TEXT_REGISTERS
 
@@ -140,6 +131,7 @@ def _readings(asker: Asker, unit_id: int, at: Address, reads: int, every_s: floa
             readings.append({low + n: answer.data[2 * n : 2 * n + 2] for n in range(len(answer.data) // 2)})
         if len(readings) >= reads:
             return readings
+        working.text = f"{len(readings)} of {reads} readings"
         time.sleep(every_s)
         answer = asker.read(unit_id, at.table, low, high - low)
         if not answer.is_good:

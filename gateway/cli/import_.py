@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gateway.cli.options import ForceOption, OutputOption
+from gateway.cli.output import EXIT_FAILED, check_target, write_target
+from gateway.cli.progress import Working
+
 if TYPE_CHECKING:
     from gateway.maps.readers.imported import Imported
     from gateway.maps.readers.rows import Trouble
     from gateway.maps.readers.section import Section
 
-EXIT_FAILED, EXIT_CONFIG, EXIT_PARTLY = 1, 2, 3
+EXIT_CONFIG, EXIT_PARTLY = 2, 3
 MAX_SHOWN = 50
 """Rows that are named; a file of another kind has thousands that say the same."""
 
@@ -31,7 +35,7 @@ ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The CSV file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The CSV file.", readable=False)],
     url: Annotated[str, typer.Option("--url", metavar="URL", help="Of the device, such as tcp://192.168.1.10.")],
     kind: Annotated[
         str | None, typer.Option("--kind", metavar="KIND", help="csv (ours) or kepware; default: what its columns say.")
@@ -46,9 +50,8 @@ def import_(
     order: Annotated[
         str | None, typer.Option("--order", metavar="ORDER", help="Byte order of a Kepware device; default: ABCD.")
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; default: standard output.")
-    ] = None,
+    output: OutputOption = None,
+    force: ForceOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="The section and what was left out, for programs.")] = False,
 ) -> None:
     """Make a device section of a table of registers: our own CSV, or Kepware's.
@@ -73,11 +76,11 @@ def import_(
     for option, value, known in (("--kind", kind, KINDS), ("--order", order, ORDERS)):
         if value is not None and value not in known:
             raise typer.BadParameter(f"'{value}': there is {', '.join(known)}", param_hint=option)
-    if output is not None and output.exists():
-        print(f"{output}: is there already; remove it, or name another file", file=sys.stderr)
-        raise typer.Exit(EXIT_FAILED)
+    if output is not None:
+        check_target(output, force=force, inputs=(file,))
     try:
-        found = _read(file, kind, order)
+        with Working(f"reading {file}", quiet=as_json):
+            found = _read(file, kind, order)
     except TableError as error:
         _fail(file, [error.trouble], as_json=as_json)
     except OSError as error:
@@ -88,8 +91,9 @@ def import_(
     _name(found, name, file)
     for device in found.devices:
         device.unit = device.unit if unit is None else unit
-    made = section(found.devices, url, to, file.name)
-    wrong = _judge(made.text)
+    with Working("checking what was made of it", quiet=as_json):
+        made = section(found.devices, url, to, file.name)
+        wrong = _judge(made.text)
     if as_json:
         told = {
             "ok": not wrong,
@@ -102,7 +106,7 @@ def import_(
     else:
         _tell(file, found, made, wrong)
     if output is not None:
-        _put(made.text, output)
+        write_target(output, made.text.encode(), force=force)
     elif not as_json:
         sys.stdout.write(made.text)
     if wrong:
@@ -206,11 +210,3 @@ def _tell(file: Path, found: Imported, made: Section, wrong: Sequence[str]) -> N
 def _counted(count: int, what: str) -> str:
     """`1 tag`, `2 tags`."""
     return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def _put(made: str, output: Path) -> None:
-    try:
-        output.write_text(made, encoding="utf-8")
-    except OSError as error:
-        print(f"{output}: cannot be written: {error.strerror or error}", file=sys.stderr)
-        raise typer.Exit(EXIT_FAILED) from None

@@ -8,6 +8,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from gateway.cli.options import JsonOption
+
 EXIT_FAILED = 1
 EPILOG = "Exit codes: 0 done; 1 no password, two different ones, or one that is too short; 2 wrong command line."
 MAX_LINE = 4096
@@ -22,7 +24,7 @@ def passwd(
     from_stdin: Annotated[
         bool, typer.Option("--stdin", help="Take the first line of standard input; nothing is asked.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make the text of a password for the page.
 

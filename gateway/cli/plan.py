@@ -8,17 +8,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.cli.options import JsonOption, PlantArgument
+from gateway.cli.progress import Working
 from gateway.config.wire import chars, frame_s
 from gateway.modbus import spec
 
 if TYPE_CHECKING:
     from gateway.config.addresses import Address
-    from gateway.config.model import Config, Device, DeviceUrl, Link
+    from gateway.config.model import Config
+    from gateway.config.model_devices import Device, Link
+    from gateway.config.urls import DeviceUrl
     from gateway.polling.plan import Block
 
 EXIT_CONFIG = 2
@@ -46,11 +49,11 @@ _MULTIPLE = {spec.Table.COILS: spec.WRITE_MULTIPLE_COILS, spec.Table.HOLDING: sp
 
 
 def plan(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The plant's YAML file.")],
+    file: PlantArgument,
     round_trip: Annotated[
         str, typer.Option("--round-trip", metavar="TIME", help="Assumed from a request to its answer.")
     ] = ROUND_TRIP,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show what each device would be asked, and the load of each link.
 
@@ -72,11 +75,12 @@ def plan(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--round-trip") from None
     try:
-        config = load(file)
+        with Working(f"planning {file}", quiet=as_json):
+            config = load(file)
+            report = plan_report(config, round_trip_s)
     except ConfigError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(EXIT_CONFIG) from None
-    report = plan_report(config, round_trip_s)
     if as_json:
         print(json.dumps(report, indent=2))
         return

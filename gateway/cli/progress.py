@@ -1,8 +1,13 @@
-"""How far a command is, on stderr: a bar on a terminal, a line now and then elsewhere. stdout is the result's alone."""
+"""How far a command is, on stderr: a bar on a terminal, a line now and then elsewhere. stdout is the result's alone.
+
+Work in steps has a bar (`Telling`). What mostly takes no time, and sometimes seconds (a plant of 10,000 tags, a device
+that does not answer), says what it is at as soon as it has taken one (`Working`).
+"""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -11,6 +16,10 @@ if TYPE_CHECKING:
 
 LINE_EVERY_S = 5.0
 """Where there is no terminal: a log is to show that something happens, not to fill."""
+
+LATE_S = 1.0
+"""A person who waits for longer wonders."""
+DRAW_EVERY_S = 0.5
 
 
 class Telling:
@@ -76,3 +85,54 @@ class Telling:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
             print(text, file=sys.stderr, flush=True)
+
+
+class Working:
+    """Says what a command is at once it has taken LATE_S, and for how long; `text` may change. A context."""
+
+    _drawn: Working | None = None
+    """Whose line the terminal shows now."""
+    _lock = threading.Lock()
+
+    def __init__(self, text: str, *, quiet: bool = False) -> None:
+        """`quiet`: nothing at all, for `--json` without a terminal."""
+        self.text = text
+        self._is_terminal = sys.stderr.isatty()
+        self._is_silent = quiet and not self._is_terminal
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._began_s = time.monotonic()
+        if not self._is_silent:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._is_over.set()
+        clear_line()
+
+    def _run(self) -> None:
+        wait_s = LATE_S if self._is_terminal else LINE_EVERY_S
+        while not self._is_over.wait(wait_s):
+            wait_s = DRAW_EVERY_S if self._is_terminal else LINE_EVERY_S
+            with Working._lock:
+                if self._is_over.is_set():
+                    return
+                told = f"{self.text}: {time.monotonic() - self._began_s:.0f} s"
+                try:
+                    if self._is_terminal:
+                        print(f"\r{told}\x1b[K", end="", file=sys.stderr, flush=True)
+                        Working._drawn = self
+                    else:
+                        print(told, file=sys.stderr, flush=True)
+                except OSError:
+                    return  # nobody sees it
+
+
+def clear_line() -> None:
+    """Before anything else is said."""
+    with Working._lock:
+        if Working._drawn is not None:
+            Working._drawn = None
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

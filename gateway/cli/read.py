@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
+
+from gateway.cli.options import JsonOption, UrlArgument, Values, grouped
+from gateway.cli.output import EXIT_USAGE, fail, nobody_reads
 
 if TYPE_CHECKING:
     from gateway.cli.client import Row, Target
@@ -21,34 +23,6 @@ if TYPE_CHECKING:
 WATCH_S = "1s"
 LEAST_WATCH_S = 0.05
 """More often is a benchmark, and no kindness to a PLC."""
-
-UnitOption = Annotated[
-    int | None, typer.Option("--unit", "-u", min=0, max=255, metavar="ID", help="Unit id. Default: 1, or the device's.")
-]
-TypeOption = Annotated[
-    str | None,
-    typer.Option("--type", "-t", metavar="TYPE", help="bool int16 uint32 float32 ... Default: uint16, bool for bits."),
-]
-OrderOption = Annotated[
-    str | None,
-    typer.Option("--order", "-o", metavar="ORDER", help="ABCD CDAB BADC DCBA. Default: ABCD, or the device's."),
-]
-TimeoutOption = Annotated[str, typer.Option("--timeout", metavar="TIME", help="The longest wait for an answer.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", metavar="FILE", help="A plant's file: URL names a device in it.")
-]
-CertOption = Annotated[Path | None, typer.Option("--cert", metavar="FILE", help="Our certificate, for tls://.")]
-KeyOption = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Its key.")]
-CaOption = Annotated[Path | None, typer.Option("--ca", metavar="FILE", help="Whom to trust.")]
-UrlArgument = Annotated[
-    str,
-    typer.Argument(
-        help="tcp://HOST:PORT, HOST:PORT or HOST; udp:// tls:// rtu+tcp:// ascii+tcp://; rtu:///dev/ttyUSB0 "
-        "ascii:///dev/ttyUSB0, with ?baudrate=9600&parity=none; or the name of a device, with --config.",
-        metavar="URL",
-    ),
-]
 
 
 class WithWatch(TyperCommand):
@@ -65,14 +39,13 @@ class WithWatch(TyperCommand):
         return super().parse_args(ctx, [f"--watch={WATCH_S}" if arg == "--watch" else arg for arg in joined])
 
 
+@grouped
 def read(
     url: UrlArgument,
     address: Annotated[
         str, typer.Argument(metavar="ADDRESS", help="holding:0..9, input:5, coils:0..15, holding:3.7, 40101 ...")
     ],
-    unit: UnitOption = None,
-    type_: TypeOption = None,
-    order: OrderOption = None,
+    options: Values,
     count: Annotated[
         int, typer.Option("--count", "-n", min=1, max=65536, metavar="N", help="Values from ADDRESS on.")
     ] = 1,
@@ -80,11 +53,6 @@ def read(
         str | None,
         typer.Option("--watch", metavar="[=TIME]", help="Again and again, every 1s or TIME; Ctrl-C ends it."),
     ] = None,
-    timeout: TimeoutOption = "2s",
-    config: ConfigOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
-    ca: CaOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read values of a device.
@@ -106,19 +74,19 @@ def read(
     from gateway.cli import client
     from gateway.config.durations import parse_duration
 
-    asked = client.target(url, address, client.Options(unit, type_, order, timeout, config, cert, key, ca), count)
+    asked = client.target(url, address, options, count)
     if asked.is_broadcast:
-        client.fail("unit 0 is a broadcast on a line, to which nobody answers; say which --unit", client.EXIT_USAGE)
+        fail("unit 0 is a broadcast on a line, to which nobody answers; say which --unit", EXIT_USAGE)
     if watch is not None:
         try:
             every_s = parse_duration(watch)
         except ValueError as error:
-            client.fail(f"--watch: {error}", client.EXIT_USAGE)
+            fail(f"--watch: {error}", EXIT_USAGE)
         if every_s < LEAST_WATCH_S:
-            client.fail(f"--watch={watch}: at least 50ms", client.EXIT_USAGE)
+            fail(f"--watch={watch}: at least 50ms", EXIT_USAGE)
         _watch(asked, every_s, as_json=as_json)
         return
-    with client.connected(asked) as device:
+    with client.connected(asked, quiet=as_json) as device:
         data = device.read()
     found = client.rows(asked, data)
     if as_json:
@@ -154,7 +122,6 @@ def _lines(asked: Target, found: Sequence[Row]) -> list[str]:
 def _watch(asked: Target, every_s: float, *, as_json: bool) -> None:
     """Until Ctrl-C. A device that is away is told once, and asked on."""
     from gateway.cli import client
-    from gateway.cli.asking import nobody_reads
 
     next_s = time.monotonic()
     try:
@@ -169,10 +136,9 @@ def _watch(asked: Target, every_s: float, *, as_json: bool) -> None:
                 if next_s < now_s:  # late ones are left out, not caught up on
                     next_s = now_s
                 time.sleep(next_s - now_s)
+            raise BrokenPipeError  # as if there had been something to write
     except KeyboardInterrupt:
         pass
-    except BrokenPipeError:  # of `| head`
-        sys.stderr.close()
 
 
 class _Shown:

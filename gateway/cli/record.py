@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.read import CaOption, CertOption, ConfigOption, KeyOption, TimeoutOption, UnitOption
+from gateway.cli.options import Asking, ForceOption, JsonOption, StateDirOption, grouped
+from gateway.cli.output import EXIT_USAGE, fail
 
 EPILOG = """Exit codes: 0 ended as asked (Ctrl-C, --for, --max-size); 1 no gateway is running there, it ended meanwhile,
 nothing was heard, or the file cannot be written; 2 wrong plant file or command line."""
 
 
+@grouped
 def record(
     source: Annotated[
         str, typer.Argument(metavar="FILE|URL", help="The plant's YAML file of a gateway that runs; with --read a URL.")
@@ -20,8 +22,9 @@ def record(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="A device of the plant, or a link with all that it reaches.")
     ] = None,
+    *,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The recording; must not exist yet.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The recording.", readable=False)
     ] = None,
     for_: Annotated[str | None, typer.Option("--for", metavar="TIME", help="End after 60s, 8h ...")] = None,
     max_size: Annotated[str, typer.Option("--max-size", metavar="SIZE", help="End when the file has it.")] = "100MB",
@@ -30,16 +33,10 @@ def record(
         typer.Option("--read", metavar="ADDRESS", help="Without a gateway: read this of URL; repeatable."),
     ] = None,
     every: Annotated[str, typer.Option("--every", metavar="TIME", help="How often, with --read.")] = "1s",
-    unit: UnitOption = None,
-    timeout: TimeoutOption = "2s",
-    config: ConfigOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
-    ca: CaOption = None,
-    state_dir: Annotated[
-        Path | None,
-        typer.Option("--state-dir", metavar="DIR", help="Where the gateway keeps its state, if FILE does not tell."),
-    ] = None,
+    asking: Asking,
+    state_dir: StateDirOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Record what a device is asked and what it answers.
 
@@ -53,25 +50,24 @@ def record(
 
       gateway record tcp://192.168.1.10 --read holding:0..99 --read input:0..9 --every 500ms -o meter.rec
     """
-    from gateway.cli import client, recorder
+    from gateway.cli import recorder
     from gateway.cli.asking import duration
 
     if output is None:
-        client.fail("say where to: -o press.rec", client.EXIT_USAGE)
+        fail("say where to: -o press.rec", EXIT_USAGE)
     for_s = duration("--for", for_)
-    limit = recorder.size("--max-size", max_size)
-    if reads or config is not None or "://" in source:
+    result = recorder.Result(output, recorder.size("--max-size", max_size), force=force, as_json=as_json)
+    if reads or asking.config is not None or "://" in source:
         if name is not None or state_dir is not None:
-            client.fail("with --read, a URL says which device: leave NAME and --state-dir out", client.EXIT_USAGE)
-        options = client.Options(unit, None, None, timeout, config, cert, key, ca)
-        recorder.from_device(source, reads or [], options, every, output, limit, for_s)
+            fail("with --read, a URL says which device: leave NAME and --state-dir out", EXIT_USAGE)
+        recorder.from_device(source, reads or [], asking, every, result, for_s)
     else:
         if name is None and state_dir is not None:
             source, name = "", source
         if name is None:
-            client.fail(
+            fail(
                 f"say which device: gateway record {source} NAME -o {output}; or a URL and what to --read",
-                client.EXIT_USAGE,
+                EXIT_USAGE,
             )
         file = Path(source) if source else None
-        recorder.from_gateway(file, state_dir, name, unit, output, limit, for_s)
+        recorder.from_gateway(file, state_dir, name, asking.unit, result, for_s)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway.cli.asking import POLL_S, Tap, duration, gateway_of, plant_and_filter, tell, until_stopped
-from gateway.cli.client import EXIT_USAGE, Options, fail, whom
+from gateway.cli.client import whom
+from gateway.cli.options import Asking
+from gateway.cli.output import EXIT_USAGE, check_target, fail, open_target, plant_files
+from gateway.cli.progress import LINE_EVERY_S
 from gateway.config.addresses import Address, parse_address
 from gateway.config.durations import format_duration
 from gateway.config.sizes import parse_size
@@ -40,29 +45,35 @@ def size(option: str, text: str) -> int:
     return found
 
 
+class Result(NamedTuple):
+    """What the command line says of the file, and of what is told."""
+
+    path: Path
+    limit: int
+    force: bool
+    as_json: bool
+
+
 class _File:
     """A recording that grows; ends the command with a line when it cannot be written."""
 
-    def __init__(self, path: Path, limit: int) -> None:
-        self.path = path
+    def __init__(self, wanted: Result) -> None:
+        self.path = wanted.path
         self.size = 0
         self.exchanges = 0
         self.unanswered = 0
         self.lost = 0
         self.is_full = False
-        self._limit = limit
+        self._wanted = wanted
+        self._header: Header | None = None
         self._is_terminal = sys.stderr.isatty()
-        self._told_s = 0.0
         self._began_s = time.monotonic()
+        self._told_s = 0.0 if self._is_terminal else self._began_s
         self._end_s = 0.0
-        try:
-            self._file = open(path, "xb", buffering=0)  # noqa: SIM115
-        except FileExistsError:
-            fail(f"{path} exists already: name another, or remove it", EXIT_USAGE)
-        except OSError as error:
-            fail(f"{path}: {error.strerror}")
+        self._file = open_target(wanted.path, force=wanted.force)
 
     def begin(self, header: Header) -> None:
+        self._header = header
         self._write(recording.header_line(header))
 
     def put(self, exchange: Exchange) -> None:
@@ -72,7 +83,7 @@ class _File:
         self.exchanges += 1
         self.unanswered += exchange.answer is None
         self._end_s = max(self._end_s, exchange.at_s + exchange.took_s)
-        self.is_full = self.size >= self._limit - recording.MAX_LINE
+        self.is_full = self.size >= self._wanted.limit - recording.MAX_LINE
 
     def miss(self, at_s: float, lost: int) -> None:
         self.lost += lost
@@ -81,9 +92,14 @@ class _File:
     def flush(self) -> None:
         """Tell how far it is, now and then."""
         now_s = time.monotonic()
-        if self._is_terminal and now_s - self._told_s >= PROGRESS_S:
-            self._told_s = now_s
-            print(f"\r{now_s - self._began_s:.0f} s: {self._told()}\x1b[K", end="", file=sys.stderr, flush=True)
+        if now_s - self._told_s < (PROGRESS_S if self._is_terminal else LINE_EVERY_S):
+            return
+        self._told_s = now_s
+        told = f"{now_s - self._began_s:.0f} s: {self._told()}"
+        if self._is_terminal:
+            print(f"\r{told}\x1b[K", end="", file=sys.stderr, flush=True)
+        elif not self._wanted.as_json:
+            tell(told)
 
     def end(self, why: str, at_s: float) -> None:
         """The last line, and what there is now. A file without an exchange is of no use and goes away."""
@@ -94,9 +110,24 @@ class _File:
             with contextlib.suppress(OSError):
                 self.path.unlink()
             return
-        self._write(recording.last_line(max(at_s, self._end_s), why, self.exchanges, self.lost))
+        lasted_s = max(at_s, self._end_s)
+        self._write(recording.last_line(lasted_s, why, self.exchanges, self.lost))
         self._file.close()
-        tell(f"{self.path}: {self._told()}, {format_duration(round(max(at_s, self._end_s), 1))}; {why}")
+        if not self._wanted.as_json:
+            tell(f"{self.path}: {self._told()}, {format_duration(round(lasted_s, 1))}; {why}")
+            return
+        assert self._header is not None
+        told = {
+            "file": str(self.path),
+            **self._header._asdict(),
+            "exchanges": self.exchanges,
+            "unanswered": self.unanswered,
+            "lost": self.lost,
+            "duration_s": round(lasted_s, 3),
+            "bytes": self.size,
+            "ended": why,
+        }
+        print(json.dumps(told, indent=2))
 
     def _told(self) -> str:
         unanswered = f", {self.unanswered} without an answer" if self.unanswered else ""
@@ -124,12 +155,13 @@ def from_gateway(
     state_dir: Path | None,
     name: str,
     unit: int | None,
-    output: Path,
-    limit: int,
+    wanted_file: Result,
     for_s: float | None,
 ) -> None:
     """What the gateway says to a device, or on a link, and what comes of it."""
-    asked = gateway_of(None if state_dir is not None else file, state_dir)
+    file = None if state_dir is not None else file
+    check_target(wanted_file.path, force=wanted_file.force, inputs=plant_files(file))
+    asked = gateway_of(file, state_dir)
     plant, wanted = plant_and_filter(asked, name)
     if unit is not None:
         wanted["unit"] = unit
@@ -142,7 +174,7 @@ def from_gateway(
     units = {
         int(row["unit"]) for row in plant.devices if row["link"] == link and wanted.get("device") in (None, row["name"])
     }
-    found = _File(output, limit)
+    found = _File(wanted_file)
     found.begin(Header(name, url, tuple(sorted(units if unit is None else {unit})), _now()))
     traffic = _Traffic(found)
     why = ""
@@ -164,6 +196,7 @@ def from_gateway(
         tell(f"left out: {traffic.dropped} frames that were nobody's answer (late, garbled or another's)")
     if why:
         fail(f"the recording ends: {why}")
+    is_over.raise_if_unread()
     if not found.exchanges:
         fail(f"nothing was recorded: {name} was not asked for anything; `gateway status` tells whether it is up")
 
@@ -204,32 +237,33 @@ class _Traffic:
 
 
 def from_device(
-    url: str, reads: list[str], options: Options, every: str, output: Path, limit: int, for_s: float | None
+    url: str, reads: list[str], asking: Asking, every: str, wanted_file: Result, for_s: float | None
 ) -> None:
     """Read it again and again, start to start."""
     from gateway.cli.ways import exchange_with
 
     if not reads:
         fail(f"say what to read of {url}: --read holding:0..99", EXIT_USAGE)
-    every_s, timeout_s = duration("--every", every), duration("--timeout", options.timeout)
+    every_s, timeout_s = duration("--every", every), duration("--timeout", asking.timeout)
     assert every_s is not None
     assert timeout_s is not None
     try:
-        asked = whom(url, options)
+        asked = whom(url, asking)
         requests = [pdu for read in reads for pdu in _requests(parse_address(read))]
     except ValueError as error:
         fail(str(error), EXIT_USAGE)
-    unit = asked.unit if options.unit is None else options.unit
+    check_target(wanted_file.path, force=wanted_file.force, inputs=plant_files(asking.config))
+    unit = asked.unit if asking.unit is None else asking.unit
     way = exchange_with(asked, timeout_s)
     try:
         way.connect()
     except LinkDown as error:
         fail(f"{asked.url}: {error}")
-    found = _File(output, limit)
+    found = _File(wanted_file)
     found.begin(Header(url, str(asked.url), (unit,), _now()))
     zero_s = time.monotonic()
     with until_stopped(for_s) as is_over:
-        turn = 0
+        turn, trouble = 0, ""
         while not found.is_full and not is_over():
             for pdu in requests:
                 began_s = time.monotonic()
@@ -237,7 +271,7 @@ def from_device(
                 try:
                     answer = way.ask(unit, pdu, timeout_s)
                 except LinkError as error:
-                    error_text = str(error)
+                    error_text = trouble = str(error)
                 took_s = time.monotonic() - began_s
                 found.put(Exchange(began_s - zero_s, unit, pdu, answer, took_s, error_text))
                 if is_over():
@@ -247,6 +281,9 @@ def from_device(
             _sleep_until(zero_s + turn * every_s, is_over)
     way.close()
     found.end(FULL if found.is_full else is_over.why, time.monotonic() - zero_s)
+    if found.exchanges and found.unanswered == found.exchanges:
+        tell(f"nothing was answered; the last: {trouble}")
+    is_over.raise_if_unread()
 
 
 def _requests(address: Address) -> list[bytes]:

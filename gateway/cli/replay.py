@@ -28,7 +28,9 @@ MAX_RANGES = 8
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording that `gateway record` has made.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A recording that `gateway record` has made.", readable=False)
+    ],
     listen: Annotated[
         str, typer.Option("--listen", metavar="URL", help="Where to serve it; port 0 takes a free one.")
     ] = "tcp://127.0.0.1:15020",
@@ -54,7 +56,7 @@ def replay(
     """
     import asyncio
 
-    from gateway.cli.client import EXIT_FAILED, EXIT_USAGE, fail
+    from gateway.cli.output import EXIT_FAILED, EXIT_USAGE, fail
     from gateway.config.urls import parse_listen_url
     from gateway.recording.file import NoRecording, parse
 
@@ -68,7 +70,7 @@ def replay(
         with file.open(encoding="utf-8", errors="replace") as lines:
             recording = parse(lines)
     except OSError as error:
-        fail(f"{file}: {error.strerror}", EXIT_USAGE)
+        fail(f"{file}: cannot be read: {error.strerror}", EXIT_USAGE)
     except NoRecording as error:
         fail(f"{file}: {error}", EXIT_USAGE)
     try:
@@ -137,6 +139,7 @@ def _tell(recording: Recording, played: Replay, url: ListenUrl, *, as_json: bool
             "exchanges": len(recording.exchanges),
             "lost": recording.lost,
             "whole": recording.is_whole,
+            "unfit": recording.unfit,
             "units": {
                 str(unit_id): {
                     table: [[first, stop - 1] for first, stop in found]
@@ -160,6 +163,9 @@ def _tell(recording: Recording, played: Replay, url: ListenUrl, *, as_json: bool
     sys.stdout.flush()
     if recording.lost:
         print(f"warning: the recorder missed {recording.lost} frames: values may change late", file=sys.stderr)
+    if recording.unfit:
+        unfit = f"{recording.unfit} of {len(recording.exchanges)} answers cannot be to their requests"
+        print(f"warning: {unfit}: no values are taken from them; was the file edited?", file=sys.stderr)
     if not recording.is_whole:
         print("warning: the recording was cut off; it is played as far as it goes", file=sys.stderr)
 

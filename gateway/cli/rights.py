@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gateway.config.model import Config, Rule
+    from gateway.config.model import Config
+    from gateway.config.model_server import Rule
     from gateway.config.rights import Network
 
 EVERYBODY = "everybody may read and write"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -13,16 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.read import CaOption, CertOption, ConfigOption, JsonOption, KeyOption, UrlArgument
+from gateway.cli.options import Access, ForceOption, JsonOption, UrlArgument, grouped
+from gateway.cli.output import EXIT_FAILED, EXIT_USAGE, check_target, fail, plant_files, write_target
 
 if TYPE_CHECKING:
-    from gateway.cli.client import Options, Whom
+    from gateway.cli.client import Whom
     from gateway.commission.asker import Asker
     from gateway.commission.ranges import Map
     from gateway.commission.scan import Estimate, Found, Result, Span
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 MAX_UNIT = 247
 TIMEOUT_S = "500ms"
@@ -32,8 +30,10 @@ MAX_SHOWN_RANGES = 40
 WIDTH = 100
 
 
+@grouped
 def scan(
     url: UrlArgument,
+    *,
     units: Annotated[
         str | None,
         typer.Option(
@@ -54,13 +54,11 @@ def scan(
         str, typer.Option("--timeout", metavar="TIME", help="The longest wait for an answer.")
     ] = TIMEOUT_S,
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="FILE", help="Write what was found as a plant's file.")
+        Path | None,
+        typer.Option("--save", metavar="FILE", help="Write what was found as a plant's file.", readable=False),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="With --save: over a file that is there.")] = False,
-    config: ConfigOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
-    ca: CaOption = None,
+    force: ForceOption = False,
+    access: Access,
     as_json: JsonOption = False,
 ) -> None:
     """Look what answers at an address: units, who they are, tables, ranges.
@@ -83,22 +81,19 @@ def scan(
     from gateway.config.durations import parse_duration
     from gateway.errors import LinkDown
 
-    options = client.Options(config=config, cert=cert, key=key, ca=ca)
     try:
-        asked = client.whom(url, options)
+        asked = client.whom(url, access)
         pace_s, timeout_s = parse_duration(pace), parse_duration(timeout)
         spans = parse_tables(tables)
-        ids = parse_units(units) if units else [asked.unit] if config else list(range(1, MAX_UNIT + 1))
+        ids = parse_units(units) if units else [asked.unit] if access.config else list(range(1, MAX_UNIT + 1))
         if 0 in ids and asked.url.framing != "mbap":
             raise ValueError("--units: 0 is a broadcast on a line, to which nobody answers")
         if timeout_s <= 0:
             raise ValueError("--timeout must be longer than 0")
     except ValueError as error:
-        client.fail(str(error), EXIT_USAGE)
-    if save is not None and not force and save.exists():
-        client.fail(f"{save} is there already; --force writes over it", EXIT_USAGE)
-    if save is not None and (trouble := _why_not_written(save)):
-        client.fail(f"{save} cannot be written: {trouble}", EXIT_USAGE)
+        fail(str(error), EXIT_USAGE)
+    if save is not None:
+        check_target(save, force=force, inputs=plant_files(access.config))
     exchange = exchange_with(asked, timeout_s)
     asker = Asker(exchange, timeout_s=timeout_s, pace_s=pace_s, most=budget(ids, spans))
     with Telling(quiet=as_json) as telling:
@@ -113,7 +108,7 @@ def scan(
             interrupted = True
             scanning.result.trouble = "interrupted"
         except LinkDown as error:
-            client.fail(f"{asked.url}: {error}")
+            fail(f"{asked.url}: {error}")
         finally:
             exchange.close()
     result = scanning.result
@@ -124,7 +119,7 @@ def scan(
         for line in _page(asked, result, asker, seconds):
             print(line)
     if save is not None:
-        _save(save, asked, result, asker, options, began)
+        _save(save, asked, result, asker, access, began, force=force)
     if interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if not result.units or result.trouble:
@@ -326,15 +321,23 @@ def _as_json(asked: Whom, result: Result, asker: Asker, seconds: float) -> dict[
 # -- the file -------------------------------------------------------------------------------------------------------
 
 
-def _save(path: Path, asked: Whom, result: Result, asker: Asker, options: Options, began: datetime.datetime) -> None:
-    from gateway.cli import client
+def _save(
+    path: Path,
+    asked: Whom,
+    result: Result,
+    asker: Asker,
+    access: Access,
+    began: datetime.datetime,
+    *,
+    force: bool,
+) -> None:
     from gateway.commission.section import requests, section
 
     if not any(map_.ranges for found in result.units for map_ in found.maps):
         print(f"nothing was found that can be read: {path} was not written", file=sys.stderr)
         return
-    taken_units, taken_names = _taken(options.config)
-    files = (options.cert, options.key, options.ca)
+    taken_units, taken_names = _taken(access.config)
+    files = (access.cert, access.key, access.ca)
     text = section(
         asked.url,
         result,
@@ -346,21 +349,9 @@ def _save(path: Path, asked: Whom, result: Result, asker: Asker, options: Option
         taken_names=taken_names,
         tls=[str(file.resolve()) for file in files if file is not None],
     )
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        client.fail(f"{path} cannot be written: {error.strerror or error}")
+    write_target(path, text.encode(), force=force)
     told = f"{path} is written ({_counted(requests(result.units), 'requests')} a round)"
     print(f"{told}; try it: gateway --config {shlex.quote(str(path))} --listen tcp://127.0.0.1:5020", file=sys.stderr)
-
-
-def _why_not_written(path: Path) -> str:
-    """Told before minutes of asking, not after them; "" when nothing speaks against it."""
-    if path.is_dir():
-        return "it is a directory"
-    if not path.parent.is_dir():
-        return f"there is no directory {path.parent}"
-    return "" if os.access(path if path.exists() else path.parent, os.W_OK) else "permission denied"
 
 
 def _taken(file: Path | None) -> tuple[set[int], set[str]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.cli.options import JsonOption, PlantArgument
+from gateway.cli.progress import Working
 from gateway.errors import ConfigError, ListenError
 
 if TYPE_CHECKING:
@@ -21,15 +23,17 @@ MAX_PORT = 65535
 
 
 def simulate(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The plant's YAML file.")],
+    file: PlantArgument,
     base_port: Annotated[
         int, typer.Option("--base-port", min=0, max=MAX_PORT, metavar="PORT", help="The first port; 0: any free ones.")
     ] = 15020,
     host: Annotated[str, typer.Option("--host", metavar="HOST", help="Where to listen.")] = "127.0.0.1",
+    as_json: JsonOption = False,
 ) -> None:
     """Serve a plant's devices, simulated, on ports.
 
-    A line for each device tells where it is. Devices that share a link share a port. Ctrl-C ends it.
+    A line for each device tells where it is; with --json one object, as soon as all of them listen. Devices that share
+    a link share a port. Ctrl-C ends it.
 
     Examples:
 
@@ -42,7 +46,8 @@ def simulate(
     from gateway.config.load import load
 
     try:
-        config = load(file)
+        with Working(f"reading {file}", quiet=as_json):
+            config = load(file)
     except ConfigError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(EXIT_CONFIG) from None
@@ -50,13 +55,13 @@ def simulate(
         print(f"{file}: there is no device to simulate", file=sys.stderr)
         raise typer.Exit(EXIT_CONFIG)
     try:
-        asyncio.run(_serve(config, host, base_port))
+        asyncio.run(_serve(config, host, base_port, as_json=as_json))
     except ListenError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(EXIT_FAILED) from None
 
 
-async def _serve(config: Config, host: str, base_port: int) -> None:
+async def _serve(config: Config, host: str, base_port: int, *, as_json: bool) -> None:
     import asyncio
 
     from gateway.config.urls import ListenUrl
@@ -71,11 +76,16 @@ async def _serve(config: Config, host: str, base_port: int) -> None:
         try:
             for offset, server in enumerate(servers.values()):
                 await start(server, host, base_port + offset if base_port else 0)
-            for name in names:
-                url = ListenUrl(host, servers[config.link_key(name)].port)
-                print(f"{name}: {url} unit {config.devices[name].unit}", flush=True)
-            for link in sorted(links):
-                print(f"link {link}: {ListenUrl(host, servers[link].port)}", flush=True)
+            urls = {key: str(ListenUrl(host, server.port)) for key, server in servers.items()}
+            devices = {name: (urls[config.link_key(name)], config.devices[name].unit) for name in names}
+            if as_json:
+                told = {name: {"url": url, "unit": unit} for name, (url, unit) in devices.items()}
+                print(json.dumps({"devices": told, "links": {link: urls[link] for link in sorted(links)}}), flush=True)
+            else:
+                for name, (url, unit) in devices.items():
+                    print(f"{name}: {url} unit {unit}", flush=True)
+                for link in sorted(links):
+                    print(f"link {link}: {urls[link]}", flush=True)
             await stop.wait()
         finally:
             for server in servers.values():

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.control.findings import Finding, findings, rates, span
+from gateway.cli.options import JsonOption, RunningArgument, StateDirOption
+from gateway.cli.output import page_console
+from gateway.cli.progress import Working
+from gateway.control.findings import Finding, findings, percent, rates, span
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,15 +57,10 @@ command line; 3 something is wrong: the page begins with it."""
 
 
 def status(
-    file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="The plant's YAML file; read for its state_dir only.")
-    ] = None,
-    state_dir: Annotated[
-        Path | None,
-        typer.Option("--state-dir", metavar="DIR", help="Instead of FILE. Without both: ./state", show_default=False),
-    ] = None,
+    file: RunningArgument = None,
+    state_dir: StateDirOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Every row of the tables, not the worst 20.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask a running gateway how it is: what is wrong first.
 
@@ -79,7 +77,8 @@ def status(
     from gateway.control.path import ControlError
 
     try:
-        snapshot = ask(state_dir_of(file, state_dir), "status")
+        with Working("asking the gateway", quiet=as_json):
+            snapshot = ask(state_dir_of(file, state_dir), "status")
     except ControlError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(EXIT_UNREACHABLE) from None
@@ -87,11 +86,7 @@ def status(
     if as_json:
         print(json.dumps(snapshot, indent=2))
     else:
-        from rich.console import Console
-
-        # Names are data, not markup; in a file or pipe no line is broken.
-        width = None if sys.stdout.isatty() else 400
-        show(snapshot, found, Console(highlight=False, markup=False, emoji=False, width=width), everything=everything)
+        show(snapshot, found, page_console(), everything=everything)
     if found:
         raise typer.Exit(EXIT_WRONG)
 
@@ -259,7 +254,7 @@ def _show_links(links: Sequence[Mapping[str, Any]], console: Console, most: int 
         urls = list(link.get("urls", ()))
         via = f" via {link['url']}" if len(urls) > 1 or (urls and urls[0] != link["name"]) else ""
         counted = (str(counters.get(name, 0)) for name in ("requests", "timeouts", "late", "losses"))
-        load, state = f"{float(link.get('load_percent') or 0):.0f}%", "up" if link["up"] else f"{word}{since}"
+        load, state = percent(link.get("load_percent")), "up" if link["up"] else f"{word}{since}"
         garbled = (str(_garbled(link)),) if is_garbled else ()
         cells = (f"{link['name']}{via}", state, load, str(link.get("queued", 0)), *counted, *garbled)
         return None if link["up"] else "yellow" if word == "waiting" else "red", cells
@@ -293,11 +288,13 @@ def _show_jobs(devices: Sequence[Mapping[str, Any]], console: Console, most: int
     def behind(item: tuple[str, Mapping[str, Any]]) -> tuple[bool, float]:
         job = item[1]
         asked = float(job.get("requested_per_s") or 0)
-        return not job.get("error"), float(job.get("achieved_per_s") or 0) / asked if asked else 1.0
+        achieved = job.get("achieved_per_s")
+        return not job.get("error"), float(achieved) / asked if asked and achieved is not None else 1.0
 
     def row(item: tuple[str, Mapping[str, Any]]) -> Row:
         name, job = item
-        skipped = f"{float(job.get('overload_percent') or 0):.0f}%"  # of the turns that came
+        is_known = job.get("achieved_per_s") is not None
+        skipped = percent(job.get("overload_percent")) if is_known else "-"  # of the turns that came
         times = (span(job.get("lag_s")), span(job.get("took_s")))
         cells = (name, str(job["block"]), span(job.get("every_s")), rates(job), *times, skipped)
         return "yellow" if job.get("error") else None, cells

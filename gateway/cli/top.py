@@ -11,10 +11,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from gateway.cli.options import RunningArgument, StateDirOption
 
 LEAST_EVERY_S = 0.2
 """A look at 1,000 devices takes the gateway 40 ms of its loop's spare time."""
@@ -24,18 +25,13 @@ command line, or the extra `top` is missing; 3 without a terminal: something is 
 
 
 def top(
-    file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="The plant's YAML file; read for its state_dir only.")
-    ] = None,
+    file: RunningArgument = None,
     every: Annotated[str, typer.Option("--every", metavar="TIME", help="How often to look.")] = "1s",
     as_json: Annotated[bool, typer.Option("--json", help="For programs: an object a line, every time.")] = False,
     count: Annotated[
         int | None, typer.Option("--count", "-n", min=1, metavar="N", help="With --json: end after N objects.")
     ] = None,
-    state_dir: Annotated[
-        Path | None,
-        typer.Option("--state-dir", metavar="DIR", help="Instead of FILE. Without both: ./state", show_default=False),
-    ] = None,
+    state_dir: StateDirOption = None,
 ) -> None:
     """Watch a running gateway: what is wrong first, then devices, links, jobs, clients, events.
 
@@ -51,8 +47,8 @@ def top(
 
       gateway top --state-dir /var/lib/gateway --json --count 60
     """
-    from gateway.cli.asking import closed_pipes_end_it, duration, gateway_of
-    from gateway.cli.client import EXIT_FAILED, EXIT_USAGE, fail
+    from gateway.cli.asking import duration, gateway_of
+    from gateway.cli.output import EXIT_FAILED, EXIT_USAGE, fail
     from gateway.cli.top_look import Looker, print_json
     from gateway.control.path import ControlError
 
@@ -62,10 +58,8 @@ def top(
         fail(f"--every {every}: at least {LEAST_EVERY_S * 1000:.0f}ms", EXIT_USAGE)
     if count is not None and not as_json:
         fail("--count goes with --json", EXIT_USAGE)
-    looker = Looker(gateway_of(file, state_dir))
     if as_json:
-        with closed_pipes_end_it():
-            print_json(looker, every_s, count)
+        print_json(Looker(gateway_of(file, state_dir)), every_s, count)
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "") in ("", "dumb"):
         from gateway.cli.status import status
@@ -74,6 +68,7 @@ def top(
         return
     if importlib.util.find_spec("textual") is None:
         fail('the live view needs textual: pip install "gateway[top]"; or --json, or `gateway status`', EXIT_USAGE)
+    looker = Looker(gateway_of(file, state_dir))
     try:
         first = looker.look()
     except ControlError as error:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.cli.asking import Asked, until_stopped
-from gateway.cli.client import fail
+from gateway.cli.output import fail
 from gateway.cli.top_rows import Data, Look, rates_of
 from gateway.control.findings import findings
 from gateway.control.path import ControlError
@@ -79,3 +79,4 @@ def print_json(looker: Looker, every_s: float, count: int | None) -> None:
             next_s = max(next_s + every_s, time.monotonic())
             while (left_s := next_s - time.monotonic()) > 0 and not is_over():
                 time.sleep(min(left_s, STEP_S))
+    is_over.raise_if_unread()

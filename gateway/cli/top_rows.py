@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gateway.control.findings import Finding, findings, rates, span
+from gateway.control.findings import Finding, findings, percent, rates, span
 
 Data = Mapping[str, Any]
 
@@ -176,7 +176,8 @@ def _devices(look: Look, before: Look | None) -> View:
     for device in look.status.get("devices", ()):
         jobs = list(device.get("jobs", ()))
         asked = sum(float(job.get("requested_per_s") or 0) for job in jobs)
-        got = sum(float(job.get("achieved_per_s") or 0) for job in jobs)
+        measured = [float(job["achieved_per_s"]) for job in jobs if job.get("achieved_per_s") is not None]
+        got = sum(measured) if measured or not jobs else None
         was = earlier.get(device["name"], {}).get("failed_requests")
         failed = _rate(float(device.get("failed_requests", 0)), was, look, before)
         age_s, written = device.get("age_s"), int(device.get("writes", {}).get("done", 0))
@@ -187,7 +188,7 @@ def _devices(look: Look, before: Look | None) -> View:
             str(device.get("failed_requests", 0)), str(written), error,
         )  # fmt: skip
         keys = (
-            device["name"], device["unit"], rank, _number(age_s), asked, got, _number(failed),
+            device["name"], device["unit"], rank, _number(age_s), asked, _number(got), _number(failed),
             device.get("failed_requests", 0), written, error,
         )  # fmt: skip
         rows.append(Row(cells, keys, _COLOURS.get(state, "yellow" if failed else ""), str(device["name"])))
@@ -207,11 +208,11 @@ def _links(look: Look, before: Look | None) -> View:
         counters, name = link.get("counters", {}), str(link["name"])
         was = earlier.get(name, {}).get("counters", {}).get("requests")
         rate = _rate(float(counters.get("requests", 0)), was, look, before)
-        load, trouble, is_up = float(link.get("load_percent") or 0), str(link.get("trouble", "")), bool(link["up"])
+        load, trouble, is_up = _number(link.get("load_percent")), str(link.get("trouble", "")), bool(link["up"])
         state = "up" if is_up else f"down {span(link['since_s'])}" if link.get("since_s") is not None else "down"
         counts = [int(counters.get(key, 0)) for key in ("timeouts", "late", "losses", "crc_errors")]
         queued = int(link.get("queued", 0))
-        cells = (name, state, f"{load:.0f}%", str(queued), _short(rate))
+        cells = (name, state, percent(link.get("load_percent")), str(queued), _short(rate))
         keys = (name, is_up, load, queued, _number(rate))
         colour = "red" if not is_up else "yellow" if load > 100 else ""
         rows.append(Row((*cells, *map(str, counts), trouble), (*keys, *counts, trouble), colour, name))
@@ -227,14 +228,14 @@ def _jobs(devices: Sequence[Data]) -> View:
     rows = []
     for device in devices:
         for job in device.get("jobs", ()):
-            asked, got = float(job.get("requested_per_s") or 0), float(job.get("achieved_per_s") or 0)
+            asked, got = float(job.get("requested_per_s") or 0), job.get("achieved_per_s")
             skipped, error = float(job.get("overload_percent") or 0), str(job.get("error") or "")
             times = (job.get("lag_s"), job.get("took_s"))
             cells = (
                 str(device["name"]), str(job["block"]), span(job.get("every_s")), rates(job), *map(span, times),
-                f"{skipped:.0f}%", error,
+                "-" if got is None else f"{skipped:.0f}%", error,
             )  # fmt: skip
-            part = got / asked if asked else 1.0
+            part = float(got) / asked if asked and got is not None else 1.0
             keys = (
                 device["name"],
                 job["block"],

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-EPILOG = """Exit codes: 0 ended as asked (Ctrl-C, --for, --count, a closed pipe); 1 no gateway is running there, it
+from gateway.cli.options import ForceOption, RunningArgument, StateDirOption
+
+EPILOG = """Exit codes: 0 ended as asked (Ctrl-C, --for, --count); 1 no gateway is running there, it
 ended meanwhile, or the capture cannot be written; 2 wrong plant file or command line."""
 
 
 def trace(
-    file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="The plant's YAML file; read for its state_dir only.")
-    ] = None,
+    file: RunningArgument = None,
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="A device or a link. Default: all of them, and all clients.")
     ] = None,
@@ -33,10 +33,8 @@ def trace(
     ] = None,
     for_: Annotated[str | None, typer.Option("--for", metavar="TIME", help="End after 10s, 5m ...")] = None,
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, metavar="N", help="End after N frames.")] = None,
-    state_dir: Annotated[
-        Path | None,
-        typer.Option("--state-dir", metavar="DIR", help="Instead of FILE. Without both: ./state", show_default=False),
-    ] = None,
+    force: ForceOption = False,
+    state_dir: StateDirOption = None,
 ) -> None:
     """Show what travels through a running gateway, decoded.
 
@@ -58,14 +56,14 @@ def trace(
       gateway trace plant.yaml --pcap - | wireshark -k -i -
     """
     from gateway.cli import asking, tracing
-    from gateway.cli.client import EXIT_USAGE, fail
+    from gateway.cli.output import EXIT_USAGE, check_target, fail, plant_files
 
     if state_dir is not None and file is not None and name is None:
         file, name = None, str(file)
     if name is not None and (clients or client is not None):
         fail("say NAME, or --clients or --client: devices and clients are different wires", EXIT_USAGE)
-    if pcap and file is not None and file.exists() and Path(pcap).exists() and file.samefile(pcap):
-        fail(f"--pcap {pcap} is the plant's file; name another", EXIT_USAGE)
+    if pcap is not None and pcap != "-":
+        check_target(Path(pcap), force=force, inputs=plant_files(file))
     for_s = asking.duration("--for", for_)
     asked = asking.gateway_of(file, state_dir)
     plant, wanted = asking.plant_and_filter(asked, name)
@@ -75,4 +73,5 @@ def trace(
         wanted["client"] = client
     if unit is not None:
         wanted["unit"] = unit
-    tracing.run(asked, plant, wanted, show_hex=show_hex, as_json=as_json, pcap=pcap, for_s=for_s, count=count)
+    capture = None if pcap is None else tracing.Target(pcap, force)
+    tracing.run(asked, plant, wanted, capture, show_hex=show_hex, as_json=as_json, for_s=for_s, count=count)

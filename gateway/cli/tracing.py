@@ -7,11 +7,12 @@ import json
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, Protocol
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from gateway import __version__
-from gateway.cli.asking import POLL_S, Asked, Plant, Tap, closed_pipes_end_it, tell, until_stopped
-from gateway.cli.client import fail
+from gateway.cli.asking import POLL_S, Asked, Plant, Tap, tell, until_stopped
+from gateway.cli.output import fail, open_target
 from gateway.config.sizes import format_size
 from gateway.control.path import ControlError
 from gateway.modbus.words import answer_text, request_text
@@ -35,25 +36,36 @@ TOLD_INSTEAD = {
 """Of notes that stand instead of bytes."""
 
 
+class Target(NamedTuple):
+    """Where a capture goes."""
+
+    path: str
+    force: bool
+
+    @property
+    def is_stdout(self) -> bool:
+        return self.path == "-"
+
+
 def run(
     asked: Asked,
     plant: Plant,
     wanted: dict[str, Any],
+    capture: Target | None,
     *,
     show_hex: bool,
     as_json: bool,
-    pcap: str | None,
     for_s: float | None,
     count: int | None,
 ) -> None:
     """Until it is over; ends the command with a line when something ended it before that."""
     names = _Names(asked, plant)
     outputs: list[_Output] = []
-    if pcap != "-":
+    if capture is None or not capture.is_stdout:
         outputs.append(_Json(names) if as_json else _Lines(names, show_hex=show_hex))
-    with contextlib.ExitStack() as stack, closed_pipes_end_it():
-        if pcap is not None:
-            outputs.append(stack.enter_context(_Capture(pcap, names)))
+    with contextlib.ExitStack() as stack:
+        if capture is not None:
+            outputs.append(stack.enter_context(_Capture(capture, names)))
         _run(asked, wanted, outputs, for_s, count)
 
 
@@ -110,6 +122,7 @@ def _run(asked: Asked, wanted: dict[str, Any], outputs: list[_Output], for_s: fl
                 tell("nothing travelled; `gateway status` tells what is connected and what is asked")
     if trouble:
         fail(trouble)
+    is_over.raise_if_unread()
 
 
 class _Names:
@@ -231,8 +244,9 @@ class _Json:
 class _Capture:
     """A file for Wireshark; ends the command with a line when it cannot be written."""
 
-    def __init__(self, path: str, names: _Names) -> None:
-        self._path = path
+    def __init__(self, target: Target, names: _Names) -> None:
+        self._target = target
+        self._path = target.path
         self._names = names
         self._pcap = Pcap(f"gateway {__version__}")
         self._data = bytearray()
@@ -242,16 +256,16 @@ class _Capture:
         self._file: BinaryIO
 
     def __enter__(self) -> _Capture:
-        try:
-            self._file = sys.stdout.buffer if self._path == "-" else open(self._path, "wb", buffering=0)
-        except OSError as error:
-            fail(f"{self._path}: {error.strerror}")
+        if self._target.is_stdout:
+            self._file = sys.stdout.buffer
+        else:
+            self._file = open_target(Path(self._path), force=self._target.force)
         self._data += self._pcap.head()
         self.flush()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._path == "-":
+        if self._target.is_stdout:
             return
         self._file.close()
         tell(
@@ -277,10 +291,10 @@ class _Capture:
         try:
             while written < len(data):
                 written += self._file.write(data[written:])
-            if self._path == "-":
+            if self._target.is_stdout:
                 self._file.flush()
         except BrokenPipeError:
-            if self._path == "-":
+            if self._target.is_stdout:
                 raise
             fail(f"{self._path}: nobody reads it any more")
         except OSError as error:

@@ -9,27 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.read import (
-    CaOption,
-    CertOption,
-    ConfigOption,
-    JsonOption,
-    KeyOption,
-    OrderOption,
-    TimeoutOption,
-    TypeOption,
-    UnitOption,
-    UrlArgument,
-)
+from gateway.cli.options import JsonOption, UrlArgument, Values, grouped
+from gateway.cli.output import EXIT_FAILED, EXIT_USAGE, fail
+from gateway.cli.progress import clear_line
 
 if TYPE_CHECKING:
     from gateway.cli.client import Row, Target
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
 _BITS = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
 
 
+@grouped
 def write(
     url: UrlArgument,
     address: Annotated[
@@ -41,14 +31,7 @@ def write(
     values: Annotated[
         list[str], typer.Argument(metavar="VALUE", help="One value or several in a row; bits: 1 or 0, on or off.")
     ],
-    unit: UnitOption = None,
-    type_: TypeOption = None,
-    order: OrderOption = None,
-    timeout: TimeoutOption = "2s",
-    config: ConfigOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
-    ca: CaOption = None,
+    options: Values,
     as_json: JsonOption = False,
 ) -> None:
     """Write values to a device and read them back.
@@ -66,22 +49,22 @@ def write(
     from gateway.errors import DeviceRefused, LinkError
 
     if unknown := next((text for text in values if text.startswith("--")), None):
-        client.fail(f"no such option: {unknown.partition('=')[0]}", EXIT_USAGE)
-    options = client.Options(unit, type_, order, timeout, config, cert, key, ca)
+        fail(f"no such option: {unknown.partition('=')[0]}", EXIT_USAGE)
     asked = _target(client.target(url, address, options), len(values))
     data = _data(asked, values)
     before: list[Row] | None = None
     after: list[Row] | None = None
-    with client.connected(asked) as device:
+    with client.connected(asked, quiet=as_json) as device:
         if not asked.is_broadcast:
             try:
                 before = client.rows(asked, device.read())
             except DeviceRefused as refusal:
+                clear_line()
                 print(f"before: {refusal}", file=sys.stderr)
         try:
             device.write(data)
         except LinkError as error:
-            client.fail(f"{asked.describe()}: {error}; whether it was written is unknown")
+            fail(f"{asked.describe()}: {error}; whether it was written is unknown")
         if before is not None:
             after = client.rows(asked, device.read())
     wanted = client.rows(asked, data)
@@ -103,22 +86,21 @@ def write(
 
 def _target(asked: Target, count: int) -> Target:
     """`asked` with room for `count` values; ends the command when that cannot be."""
-    from gateway.cli import client
     from gateway.modbus.spec import ADDRESSES, MAX_WRITE_BITS, MAX_WRITE_REGISTERS, Table
 
     at, size = asked.address, asked.size
     if at.table not in (Table.COILS, Table.HOLDING):
-        client.fail(f"{at.describe()}: only coils and holding registers can be written", EXIT_USAGE)
+        fail(f"{at.describe()}: only coils and holding registers can be written", EXIT_USAGE)
     if count > 1 and (at.bit is not None or asked.type == "string"):
-        client.fail(f"{at.describe()} takes one value; {count} are given", EXIT_USAGE)
+        fail(f"{at.describe()} takes one value; {count} are given", EXIT_USAGE)
     if at.count not in (size, count * size):
-        client.fail(f"{at.describe()} holds {at.count // size} values, {count} are given", EXIT_USAGE)
+        fail(f"{at.describe()} holds {at.count // size} values, {count} are given", EXIT_USAGE)
     most = MAX_WRITE_BITS if at.table.is_bits else MAX_WRITE_REGISTERS
     if count * size > most:
         what = "bits" if at.table.is_bits else "registers"
-        client.fail(f"one request writes at most {most} {what}; these are {count * size}", EXIT_USAGE)
+        fail(f"one request writes at most {most} {what}; these are {count * size}", EXIT_USAGE)
     if at.first + count * size > ADDRESSES:
-        client.fail(f"{count} values from {at.describe()} are past 65535, the last address of a table", EXIT_USAGE)
+        fail(f"{count} values from {at.describe()} are past 65535, the last address of a table", EXIT_USAGE)
     return asked._replace(address=at._replace(count=count * size))
 
 
@@ -139,15 +121,13 @@ def _data(asked: Target, values: Sequence[str]) -> bytes:
 
 
 def _bit(text: str) -> bool:
-    from gateway.cli import client
 
     if text.lower() not in _BITS:
-        client.fail(f"`{text}` is no bit; write 1 or 0, on or off", EXIT_USAGE)
+        fail(f"`{text}` is no bit; write 1 or 0, on or off", EXIT_USAGE)
     return _BITS[text.lower()]
 
 
 def _encoded(asked: Target, text: str) -> bytes:
-    from gateway.cli import client
     from gateway.config.scalars import parse_fraction
     from gateway.values import TYPES, encode
 
@@ -159,11 +139,11 @@ def _encoded(asked: Target, text: str) -> bytes:
         try:
             number = int(text, 16) if text.lower().startswith("0x") else parse_fraction(text)
         except ValueError:
-            client.fail(f"`{text}` is not a number", EXIT_USAGE)
+            fail(f"`{text}` is not a number", EXIT_USAGE)
         if kind.is_integer and number != int(number):
-            client.fail(f"{text} is no whole number; {asked.type} holds no others (--type float32?)", EXIT_USAGE)
+            fail(f"{text} is no whole number; {asked.type} holds no others (--type float32?)", EXIT_USAGE)
         data = encode(asked.type, number, asked.order)
         hint = f"{kind.low}..{kind.high}" if kind.is_integer else "it is too large"
     if data is None:
-        client.fail(f"{text} does not fit {asked.type}: {hint}", EXIT_USAGE)
+        fail(f"{text} does not fit {asked.type}: {hint}", EXIT_USAGE)
     return data

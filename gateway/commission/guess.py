@@ -23,7 +23,9 @@ SHORT_ORDERS = ("ABCD", "BADC")
 """Of one register, and of text."""
 NUMBERS = tuple(name for name in TYPES if name not in ("bool", "string"))
 SCALES = (Fraction(1), Fraction(1, 10), Fraction(1, 100), Fraction(1, 1000), Fraction(10))
-"""Common ones; tried of whole numbers, when there is a value to look for."""
+"""Common ones; tried when there is a value to look for."""
+FLOAT_SCALES = (*SCALES, Fraction(100), Fraction(1000))
+"""Of floats, too: a ratio that is shown in percent, kW that are shown as W."""
 SHIFTS = (0, -1, 1)
 """The register asked for, the one before (manuals that count from 1), the one behind."""
 TEXT_REGISTERS = 8
@@ -99,7 +101,7 @@ def _at(
             continue
         for order in SHORT_ORDERS if kind.registers == 1 else ORDERS:
             raws = [_raw(reading, address, name, kind.registers, order) for reading in readings]
-            for scale in SCALES if near is not None and not kind.is_float else SCALES[:1]:
+            for scale in SCALES[:1] if near is None else FLOAT_SCALES if kind.is_float else SCALES:
                 values = tuple(_value(raw, name, scale) for raw in raws)
                 score, reasons = _judge(values, raws, name, scale, near, shift)
                 yield Guess(address, kind.registers, name, order, scale, values[-1], score, reasons, values)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from gateway.commission.ranges import Map
 from gateway.commission.scan import Found, Result
+from gateway.config.changes import this_version
 from gateway.config.durations import format_duration
 from gateway.config.urls import DeviceUrl
 from gateway.modbus import spec
@@ -67,6 +68,8 @@ def _lines(
         yield f"# The scan did not come to its end{': ' if result.trouble else '.'}{_comment(result.trouble)}"
     if result.is_one_for_all:
         yield "# It answers to every unit id alike: one device that does not look at them."
+    yield ""
+    yield f'version: "{this_version()}"'
     yield ""
     if tls:
         yield f"tls: {{cert: {_quoted(tls[0])}, key: {_quoted(tls[1])}, ca: {_quoted(tls[2])}}}"

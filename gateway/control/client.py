@@ -93,4 +93,4 @@ def _owner(state_dir: Path) -> str:
         name = pwd.getpwuid(os.stat(state_dir).st_uid).pw_name
     except (ImportError, KeyError, OSError):
         return "; only the user who runs the gateway may ask it"
-    return f"; only the user who runs the gateway may ask it: sudo -u {name} gateway status ..."
+    return f"; only the user who runs the gateway may ask it: sudo -u {name} gateway ..."

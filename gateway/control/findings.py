@@ -202,9 +202,16 @@ def _busy_s(job: Data) -> float:
     return float(job.get("requested_per_s") or 0.0) * float(job.get("took_s") or 0.0)
 
 
+def percent(value: Any) -> str:
+    """`12%`; `-` before it was measured."""
+    return f"{float(value):.0f}%" if _is_number(value) else "-"
+
+
 def rates(job: Data) -> str:
-    """`7.4 of 10`: achieved and requested."""
-    return f"{float(job.get('achieved_per_s') or 0.0):.3g} of {float(job.get('requested_per_s') or 0.0):.3g}"
+    """`7.4 of 10`: achieved and requested; `- of 10` before it was measured."""
+    achieved = job.get("achieved_per_s")
+    got = f"{achieved:.3g}" if isinstance(achieved, int | float) else "-"
+    return f"{got} of {float(job.get('requested_per_s') or 0.0):.3g}"
 
 
 def _names(names: Sequence[str]) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from gateway.config.check_image import STATUS_REGISTERS
-from gateway.config.model import Config, Unit
+from gateway.config.model import Config
+from gateway.config.model_units import Unit
 from gateway.modbus.spec import Table
 from gateway.places import place_of, resolve_tag
 

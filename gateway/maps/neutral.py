@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal
 
-from gateway.config import model
+from gateway.config import model_devices, model_units
 from gateway.config.addresses import Address
 from gateway.config.model import Config
 from gateway.maps.image import Image, Spans, common, existing, joined, mapped, without
@@ -178,7 +178,7 @@ def map_of(config: Config) -> Map:
         entries=tuple(entries),
         exists=exists,
         forwards=tuple(
-            (str(ids), route.forward) for ids, route in config.sections.items() if isinstance(route, model.Route)
+            (str(ids), route.forward) for ids, route in config.sections.items() if isinstance(route, model_units.Route)
         ),
         left_out=tuple(name for name, device in config.devices.items() if not device.enabled),
     )
@@ -296,7 +296,7 @@ def _status(
         first += count
 
 
-def _polled(config: Config, name: str, device: model.Device) -> Iterator[Entry]:
+def _polled(config: Config, name: str, device: model_devices.Device) -> Iterator[Entry]:
     for poll in device.poll:
         read = poll.read
         yield _entry(
@@ -314,7 +314,7 @@ def _polled(config: Config, name: str, device: model.Device) -> Iterator[Entry]:
         )
 
 
-def _tagged(config: Config, device_name: str, device: model.Device) -> Iterator[Entry]:
+def _tagged(config: Config, device_name: str, device: model_devices.Device) -> Iterator[Entry]:
     for name, configured in device.tags.items():
         tag = resolve_tag(name, configured, device)
         place = place_of(config, configured, tag)
@@ -339,7 +339,7 @@ def _tagged(config: Config, device_name: str, device: model.Device) -> Iterator[
             )
 
 
-def _shape(tag: Tag, configured: model.Tag, place: Placement) -> dict[str, Any]:
+def _shape(tag: Tag, configured: model_devices.Tag, place: Placement) -> dict[str, Any]:
     """Type, order, bit and what is left to scale, as they stand in the image."""
     if place.table.is_bits or place.bit is not None:
         return {"type": "bool", "bit": place.bit}

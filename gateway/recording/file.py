@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from gateway.modbus import spec
+from gateway.modbus.pdu import fault
 
 VERSION = 1
 MAX_EXCHANGES = 1_000_000
@@ -58,6 +59,8 @@ class Recording(NamedTuple):
     is_whole: bool
     """It has its last line."""
     duration_s: float
+    unfit: int = 0
+    """Answers that cannot be to their requests: no values are taken from them."""
 
 
 class NoRecording(Exception):
@@ -98,7 +101,10 @@ def _line(row: dict[str, Any]) -> str:
 def parse(lines: Iterable[str]) -> Recording:
     """Raises NoRecording. A last line that is cut off is passed over: the recorder was killed."""
     numbered = iter(enumerate(lines, 1))
-    header = _header(next(numbered, (1, ""))[1])
+    first = next(numbered, (1, ""))[1]
+    if not first:
+        raise NoRecording("the file is empty")
+    header = _header(first)
     exchanges: list[Exchange] = []
     lost, duration_s, is_whole = 0, 0.0, False
     for number, row in _rows(numbered):
@@ -118,7 +124,9 @@ def parse(lines: Iterable[str]) -> Recording:
     if not exchanges:
         raise NoRecording("there is no exchange in it: the device was not asked for anything while it was recorded")
     exchanges.sort(key=lambda each: each.at_s)
-    return Recording(header, exchanges, lost, is_whole, max(duration_s, exchanges[-1].at_s + exchanges[-1].took_s))
+    duration_s = max(duration_s, exchanges[-1].at_s + exchanges[-1].took_s)
+    unfit = sum(each.answer is not None and fault(each.request, each.answer) is not None for each in exchanges)
+    return Recording(header, exchanges, lost, is_whole, duration_s, unfit)
 
 
 def _rows(numbered: Iterator[tuple[int, str]]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -130,7 +138,8 @@ def _rows(numbered: Iterator[tuple[int, str]]) -> Iterator[tuple[int, dict[str, 
         except (ValueError, RecursionError) as error:
             if not line.endswith("\n"):
                 return
-            raise NoRecording(f"line {number} is no JSON: {error}") from error
+            why = f"{error.msg} at column {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
+            raise NoRecording(f"line {number} is no JSON: {why}") from error
         if not isinstance(row, dict):
             raise NoRecording(f"line {number} is no exchange")
         yield number, row
@@ -167,7 +176,10 @@ def _exchange(row: dict[str, Any], at_s: float) -> Exchange:
 
 
 def _pdu(name: str, text: Any) -> bytes:
-    data = bytes.fromhex(text)
+    try:
+        data = bytes.fromhex(text)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"`{name}` is no text of hex digits") from error
     if not 1 <= len(data) <= spec.MAX_PDU_SIZE:
         raise ValueError(f"`{name}` has {len(data)} bytes; a PDU has 1..{spec.MAX_PDU_SIZE}")
     return data

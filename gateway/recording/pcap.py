@@ -7,7 +7,8 @@ not see one. What is not true is told in the file: each link, and the clients, a
 as its name, and the first packet of each conversation says in its comment who really talked to whom.
 
 Addresses where there are none (serial lines, an end that is not known) are those kept for documentation (RFC 5737,
-RFC 3849), which nobody has.
+RFC 3849), which nobody has. So are the control socket and, of a browser's requests, the page: neither is an address
+that serves or asks Modbus, and 127.0.0.1 would be taken for a client on this machine.
 
 The format is pcapng (draft-ietf-opsawg-pcapng): classic pcap has neither names nor comments.
 """

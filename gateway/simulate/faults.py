@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from gateway.config.model import Faults
+from gateway.config.model_devices import Faults
 from gateway.modbus import spec
 from gateway.modbus.mbap import pack
 from gateway.modbus.spec import Table

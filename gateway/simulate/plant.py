@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from gateway import clock
-from gateway.config.model import Config, Device, Faults, Tag
+from gateway.config.model import Config
+from gateway.config.model_devices import Device, Faults, Tag
 from gateway.config.signals import parse_signal
 from gateway.modbus.spec import Table
 from gateway.simulate.plc import Plc, SimTag

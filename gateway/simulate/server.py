@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, MutableSequence
 from functools import partial
 from typing import Protocol, cast
 
-from gateway.config.model import Faults
+from gateway.config.model_devices import Faults
 from gateway.modbus import spec
 from gateway.modbus.mbap import BrokenStream, Frame, Receiver, pack
 from gateway.simulate.faults import FaultyUnit, Manners, Memory, Sending

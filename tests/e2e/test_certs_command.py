@@ -140,3 +140,15 @@ def test_without_the_package_it_says_what_to_install(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert 'pip install "gateway[tls]"' in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_for_programs_each_of_them_has_json(tmp_path: Path) -> None:
+    folder = tmp_path / "certs"
+    told = json.loads(made(folder, "--host", "plc.local", "--role", "historian", "--json"))
+    assert (told["hosts"], told["roles"]) == (["plc.local"], ["historian"])
+    assert all(Path(told["certificates"]["historian"][key]).exists() for key in ("cert", "key"))
+    shown = json.loads(gateway("certs", "show", told["certificates"]["historian"]["cert"], "--json").stdout)
+    assert (shown["subject"], shown["role"]) == ("CN=historian", "historian")
+    assert shown["valid_from"] < shown["valid_until"]
+    revoked = json.loads(gateway("certs", "revoke", str(folder), "historian", "--json").stdout)
+    assert revoked == {"revoked": "historian", "serial": shown["serial"], "crl": told["crl"]}

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
+from gateway.config.changes import this_version
 from gateway.maps.registry import FORMATS
 from tests.support.needs import require
 from tests.support.oneshot import gateway as process
@@ -87,15 +88,32 @@ def test_a_wrong_plant_and_a_place_that_cannot_be_written(plant: Path, tmp_path:
     wrong.write_text("servr: {}\n")
     assert "did you mean 'server'?" in gateway("export", str(wrong), "-f", "csv").stderr
     result = gateway("export", str(plant), "-f", "csv", "-o", str(tmp_path / "none" / "map.csv"))
-    assert result.returncode == 1
-    assert "cannot be written" in result.stderr
+    assert result.returncode == 2
+    assert "cannot be written: there is no directory" in result.stderr
 
 
 def test_the_plants_own_files_are_never_written_over(plant: Path) -> None:
-    ended = gateway("export", str(plant), "--format", "csv", "-o", str(plant.parent / "." / plant.name))
+    ended = gateway("export", str(plant), "--format", "csv", "-o", str(plant.parent / "." / plant.name), "--force")
     assert ended.returncode == 2
-    assert "is a file of the plant; name another" in ended.stderr
+    assert "is a file that is read for this, such as the plant's: name another" in ended.stderr
     assert plant.read_text(encoding="utf-8") == PLANT
+
+
+def test_a_file_that_is_there_is_written_over_with_force_only(plant: Path, tmp_path: Path) -> None:
+    table, made = tmp_path / "map.csv", tmp_path / "press.yaml"
+    for file, arguments in (
+        (table, ["export", str(plant), "-f", "csv", "-o", str(table)]),
+        (made, ["import", str(table), "--url", "tcp://10.0.0.1", "-o", str(made)]),
+    ):
+        file.write_text("mine")
+        refused = gateway(*arguments)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert f"{file} is there already; --force writes over it" in refused.stderr
+        assert file.read_text() == "mine"
+        assert gateway(*arguments, "--force").returncode in (0, 3)
+        assert file.read_text() != "mine"
+    over = gateway("import", str(table), "--url", "tcp://10.0.0.1", "-o", str(table), "--force")
+    assert over.returncode == 2, "the table itself is read"
 
 
 def test_an_empty_map_says_why(tmp_path: Path) -> None:
@@ -158,8 +176,22 @@ def test_what_is_imported_is_a_plant_and_rows_that_cannot_be_are_named(tmp_path:
     assert result.stderr.splitlines()[0].startswith(f"{table}:3:7: unknown type 'int17'")
     assert "1 tag of press; 1 row left out" in result.stderr
     assert gateway("check", str(made)).returncode == 0
+    assert made.read_text().splitlines()[1] == f'version: "{this_version()}"'
     again = gateway("import", str(table), "--url", "tcp://192.168.1.10", "-o", str(made))
-    assert (again.returncode, "is there already" in again.stderr) == (1, True)
+    assert (again.returncode, "is there already" in again.stderr) == (2, True)
+
+
+def test_what_is_imported_is_as_new_as_the_gateway_and_fits_into_a_plant_that_says_its_version(tmp_path: Path) -> None:
+    table, made = tmp_path / "tags.csv", tmp_path / "press.yaml"
+    table.write_text("name,type,reference,access\nspeed,uint16,400013,RW\n")
+    result = gateway("import", str(table), "--url", "tcp://192.168.1.10", "-o", str(made))
+    assert result.returncode == 0, result.stderr
+    checked = gateway("check", str(made))
+    assert (checked.returncode, "note:" in checked.stderr) == (0, False), "nothing has changed since it was made"
+    plant = tmp_path / "plant.yaml"
+    plant.write_text(f'version: "{this_version()}"\ninclude: [press.yaml]\n')
+    checked = gateway("check", str(plant))
+    assert (checked.returncode, checked.stderr) == (0, "")
 
 
 def test_kepware_is_seen_by_its_columns(tmp_path: Path) -> None:

@@ -190,6 +190,11 @@ def test_an_answer_that_is_none_is_one_line(answer: bytes) -> None:
     assert "127.0.0.1" in read_scripted(lambda tid, unit, pdu: answer, "--timeout", "200ms")
 
 
+def test_what_speaks_something_else_is_not_told_to_be_silent() -> None:
+    told = read_scripted(lambda tid, unit, pdu: b"\x01\x03\x02\x00\x07\xf9\x86\x00\x00\x00", "--timeout", "200ms")
+    assert "what came within 200ms is no answer to this: is it Modbus in this framing, and this the right port?" in told
+
+
 def test_the_device_hangs_up() -> None:
     def hang_up(tid: int, unit: int, pdu: bytes) -> bytes | None:
         device.drop()

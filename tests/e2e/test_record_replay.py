@@ -262,12 +262,42 @@ def test_what_record_cannot_do_is_told(arguments: list[str], code: int, why: str
     assert why in result.stderr
 
 
+def test_for_programs_it_says_what_is_in_the_file(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.rec", exchange(0.0, "03 0000 0001", "03 02 0001"))
+    made = tmp_path / "b.rec"
+    made.write_text("mine")
+    with replaying(file) as (_, about):
+        source = ("record", f"tcp://127.0.0.1:{about['port']}", "--read", "holding:0", "-o", str(made), "--json")
+        result = command(*source, "--every", "50ms", "--for", "300ms", "--force")
+    assert (result.returncode, result.stderr) == (0, "")
+    told = json.loads(result.stdout)
+    found = parse(made.read_text().splitlines(keepends=True))
+    assert (told["file"], told["exchanges"], told["units"]) == (str(made), len(found.exchanges), [1])
+    assert (told["unanswered"], told["lost"], told["bytes"]) == (0, 0, made.stat().st_size)
+
+
+def test_a_device_that_answers_nothing_is_told_with_the_reason(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        source = ("record", f"tcp://127.0.0.1:{silent.getsockname()[1]}", "--read", "holding:0", "--timeout", "100ms")
+        result = command(*source, "-o", str(tmp_path / "a.rec"), "--for", "300ms")
+    assert result.returncode == 0
+    assert "nothing was answered; the last: connected, but no answer within 100ms" in result.stderr
+
+
+def test_answers_that_cannot_be_to_their_requests_are_told(tmp_path: Path) -> None:
+    file = written(
+        tmp_path / "a.rec", exchange(0.0, "03 0000 0001", "03 02 0001"), exchange(0.1, "03 0000 0001", "03 04 0001")
+    )
+    with replaying(file) as (_, about):
+        assert (about["unfit"], about["exchanges"]) == (1, 2)
+
+
 def test_a_recording_is_never_overwritten(tmp_path: Path) -> None:
     file = written(tmp_path / "a.rec", exchange(0.0, "03 0000 0001", "03 02 0001"))
     with replaying(file) as (_, about):
         result = command("record", f"tcp://127.0.0.1:{about['port']}", "--read", "holding:0", "-o", file)
     assert result.returncode == 2
-    assert "exists already" in result.stderr
+    assert f"{file} is there already; --force writes over it" in result.stderr
 
 
 @pytest.mark.parametrize(

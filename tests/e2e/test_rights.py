@@ -208,7 +208,7 @@ def test_every_write_is_on_record_and_so_is_every_refusal(gateway: Running, tmp_
         wire.ask(hexed("06 000F 0009"))
     lines = audited(tmp_path, 3)
     assert [line["client"] for line in lines] == [peer] * 3
-    assert {line["door"] for line in lines} == {"tcp://127.0.0.1:0"}
+    assert {line["door"] for line in lines} == {f"tcp://127.0.0.1:{gateway.port}"}
     assert [(line["range"], line["old"], line["new"], line["outcome"]) for line in lines] == [
         ("holding:10..11 (400011..400012)", [100, 101], [1, 2], "done"),
         ("holding:0 (400001)", [0], [9], "refused 01 illegal function"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -188,3 +189,24 @@ units: {{7: {{forward: bridge}}}}
         with process.running(yaml, tmp_path, "--simulate") as command, Wire(command.port) as wire:
             wait_until(lambda: wire.ask(hexed("03 0003 0001"), 7) == hexed("03 02 0000"), 5.0, "the simulated unit")
         assert real.connections == 0
+
+
+def test_for_programs_one_object_tells_where_all_devices_are(tmp_path: Path) -> None:
+    (tmp_path / "plant.yaml").write_text(PLANT, encoding="utf-8")
+    command = Running([*process.GATEWAY, "simulate", "plant.yaml", "--base-port", "0", "--json"], tmp_path, 0)
+    try:
+        line = wait_until(lambda: command.output and command.output[0], START_S, "the object")
+        told = json.loads(line)
+        assert told["links"] == {}
+        assert {name: device["unit"] for name, device in told["devices"].items()} == {
+            "press": 1,
+            "meter1": 1,
+            "meter2": 2,
+        }
+        assert told["devices"]["meter1"]["url"] == told["devices"]["meter2"]["url"], "they share a link"
+        with Wire(int(told["devices"]["meter2"]["url"].rpartition(":")[2])) as wire:
+            assert wire.ask(hexed("03 0000 0001"), unit=2) == hexed("03 02 0016")
+        assert command.stop() == 0
+        assert len(command.output) == 1
+    finally:
+        command.kill()

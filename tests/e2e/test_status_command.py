@@ -57,7 +57,8 @@ def test_it_tells_a_good_plant_then_a_dead_plc_and_what_it_costs(tmp_path: Path)
         def refused() -> subprocess.CompletedProcess[str] | None:
             """What is said once it was dialled again in vain."""
             found = gateway("status", file)
-            return found if found.returncode == 3 and "reconnecting" not in found.stdout else None
+            is_known = "no fresh values" in found.stdout and "refused" in found.stdout
+            return found if found.returncode == 3 and is_known else None
 
         result = wait_until(refused, 10.0, "a dead PLC")
         wrong = result.stdout[result.stdout.index("WRONG") : result.stdout.index("links")]

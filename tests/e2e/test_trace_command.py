@@ -216,7 +216,7 @@ def test_a_closed_pipe_ends_it(plant: tuple[str, Running]) -> None:
     assert trace.line()
     trace.stdout.close()
     assert wait_until(lambda: trace.process.poll() is not None, 10.0, "its end")
-    assert trace.process.returncode == 0
+    assert trace.process.returncode == 141
     assert trace.process.stderr is not None
     assert "Traceback" not in trace.process.stderr.read()
     trace.process.stderr.close()
@@ -226,7 +226,7 @@ def test_a_closed_pipe_ends_it_although_nothing_travels(plant: tuple[str, Runnin
     trace = Tracing(plant[0], "--client", "10.255.255.1")
     trace.stdout.close()
     assert wait_until(lambda: trace.process.poll() is not None, 10.0, "its end")
-    assert trace.process.returncode == 0
+    assert trace.process.returncode == 141
     assert trace.process.stderr is not None
     assert "nothing travelled" in trace.process.stderr.read()
     trace.process.stderr.close()
@@ -273,10 +273,22 @@ def test_what_cannot_be_meant_is_told(plant: tuple[str, Running], arguments: lis
 
 def test_a_capture_never_goes_over_the_plants_file(plant: tuple[str, Running]) -> None:
     before = Path(plant[0]).read_bytes()
-    result = command("trace", plant[0], "--pcap", plant[0], "--count", "1")
+    result = command("trace", plant[0], "--pcap", plant[0], "--count", "1", "--force")
     assert result.returncode == 2
-    assert "is the plant's file; name another" in result.stderr
+    assert "is a file that is read for this, such as the plant's: name another" in result.stderr
     assert Path(plant[0]).read_bytes() == before
+
+
+def test_a_capture_goes_over_no_file_that_is_there(plant: tuple[str, Running], tmp_path: Path) -> None:
+    mine = tmp_path / "thesis.odt"
+    mine.write_text("mine")
+    result = command("trace", plant[0], "--pcap", str(mine), "--count", "1")
+    assert result.returncode == 2
+    assert f"{mine} is there already; --force writes over it" in result.stderr
+    assert mine.read_text() == "mine"
+    assert command("trace", plant[0], "--pcap", str(mine), "--count", "1", "--force").returncode == 0
+    assert mine.read_bytes()[:4] == b"\x0a\x0d\x0d\x0a"
+    assert command("trace", plant[0], "--pcap", "/dev/null", "--count", "1").returncode == 0
 
 
 def test_a_name_goes_with_a_state_directory_too(plant: tuple[str, Running]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from gateway.config.addresses import Address
+from gateway.config.changes import this_version
 from gateway.config.check_image import bits_of
 from gateway.config.check_times import MIN_INTERVAL_S
 from gateway.config.durations import format_duration
@@ -37,7 +38,7 @@ class Section(NamedTuple):
 def section(devices: Sequence[NewDevice], url: str, to_unit: int | None, origin: str) -> Section:
     """A file with all of them. `to_unit`: the unit id of ours that serves them, None: the one that they had."""
     places = _Places()
-    lines = [f"# Made by `gateway import` from {_comment(origin)}.", "devices:"]
+    lines = [f"# Made by `gateway import` from {_comment(origin)}.", f'version: "{this_version()}"', "devices:"]
     for device in devices:
         lines += _device(device, url, places, device.unit if to_unit is None else to_unit)
     return Section("\n".join(lines) + "\n", tuple(places.notes))
