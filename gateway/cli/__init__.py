@@ -153,6 +153,10 @@ def _open_standard_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number there is
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # what Python has of a closed one
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as we live
 
 
 def main() -> None:
