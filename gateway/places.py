@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.config import model
+from gateway.config import model, model_devices
 from gateway.config.addresses import Address
 from gateway.modbus.spec import Table
 from gateway.values import TYPES, Tag
@@ -24,7 +24,7 @@ class Placement:
     bit: int | None = None
 
 
-def resolve_tag(name: str, tag: model.Tag, device: model.Device) -> Tag:
+def resolve_tag(name: str, tag: model_devices.Tag, device: model_devices.Device) -> Tag:
     """A tag with the device's defaults filled in."""
     at: Address = tag.at
     registers = 1 if at.table.is_bits else at.count if tag.type == "string" else TYPES[tag.type].registers
@@ -43,7 +43,7 @@ def resolve_tag(name: str, tag: model.Tag, device: model.Device) -> Tag:
     )
 
 
-def place_of(config: model.Config, configured: model.Tag, tag: Tag) -> Placement | None:
+def place_of(config: model.Config, configured: model_devices.Tag, tag: Tag) -> Placement | None:
     """Where `tag` (resolved from `configured`) lies in our image; None: it is not served."""
     if configured.to is None:
         return None

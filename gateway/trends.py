@@ -5,6 +5,9 @@ power of two seconds with which `keep_s` of all tags fit into `max_bytes`. A tho
 64 MB of DEFAULT_BYTES, ten thousand 16 s. Least and greatest stay beside the last value, so a spike is seen however
 long a stretch is, and however coarse it is drawn. A stretch without a good value is a gap, never a line drawn over it.
 
+A name is not a tag: when a reload makes it mean something else (`meaning`: another unit, scale, address or device),
+what it was before is nobody's past, and is dropped.
+
 Values are taken from what changed (a subscription), LOOK_S apart; what a tag was in between, twice changed within that,
 is not seen. Whatever is done for all tags is done for a few of them at a time: ten thousand take many milliseconds, in
 which nobody would be served.
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from gateway.values import Quality, Sample
@@ -36,6 +39,8 @@ _GAP = math.nan
 
 Key = tuple[str, str]
 """Device and tag."""
+Meaning = Callable[[Key], Hashable]
+"""What is another when a tag's numbers mean something else."""
 Gaps = list[float | int | None]
 """None where there was no good value."""
 
@@ -69,10 +74,11 @@ class Hub(Protocol):
 class _Series:
     """One tag: rings with a place for each stretch; the one of stretch n is n modulo their length."""
 
-    __slots__ = ("greatest", "last", "least", "now", "point")
+    __slots__ = ("greatest", "last", "least", "meaning", "now", "point")
 
-    def __init__(self, point: Point, slots: int) -> None:
+    def __init__(self, point: Point, meaning: Hashable, slots: int) -> None:
         self.point = point
+        self.meaning = meaning
         empty = array("d", [_GAP]) * slots
         self.least, self.greatest, self.last = empty, array("d", empty), array("d", empty)
         self.now: tuple[float, float, float] | None = None
@@ -103,8 +109,11 @@ class _Series:
 class Trends:
     """Of all tags of one hub. `tick` drives it; no clock and no task of its own."""
 
-    def __init__(self, hub: Hub, keep_s: float, max_bytes: int = DEFAULT_BYTES) -> None:
+    def __init__(
+        self, hub: Hub, keep_s: float, max_bytes: int = DEFAULT_BYTES, meaning: Meaning = lambda _: None
+    ) -> None:
         self.keep_s = keep_s
+        self.meaning = meaning
         self.max_bytes = max_bytes
         self.period_s = 1
         self._hub = hub
@@ -123,11 +132,12 @@ class Trends:
         self._series.clear()
         self._turn = None
 
-    def configure(self, keep_s: float) -> None:
-        """Another length, in place; what is known and still fits is kept."""
-        if keep_s != self.keep_s:
-            self.keep_s = keep_s
-            self._generation = -1
+    def configure(self, keep_s: float, meaning: Meaning | None = None) -> None:
+        """Another length, in place; what is known, still fits and means the same is kept. `meaning`: from now on; call
+        it when the points are those that it is about."""
+        self.keep_s = keep_s
+        self.meaning = meaning or self.meaning
+        self._generation = -1
 
     def tick(self, now_s: float) -> bool:
         """`now_s`: seconds since 1970. True: there is more to do, call again as soon as others had their turn."""
@@ -144,7 +154,7 @@ class Trends:
         Unknown tags, and what was before all that is kept, give nothing.
         """
         found = self._series.get(key)
-        if found is None:
+        if found is None or found.meaning != self.meaning(key):
             return [], [], [], []
         oldest = self._stretch - self._slots
         first = max(int(from_ms / 1000 // self.period_s), oldest)
@@ -238,9 +248,11 @@ class Trends:
         made = 0
         for number, point in enumerate(points, 1):
             key = (point.device, point.tag)
-            series = self._series.get(key)
+            series, meaning = self._series.get(key), self.meaning(key)
+            if series is not None and series.meaning != meaning:
+                series = None
             if series is None or (period_s, slots) != (old_s, old_slots):
-                before, series = series, _Series(point, slots)
+                before, series = series, _Series(point, meaning, slots)
                 if before is not None:
                     yield from _resample(before, series, old_s, old_slots, old_stretch, period_s, slots)
                 made += 1

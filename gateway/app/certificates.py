@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from weakref import WeakValueDictionary
 
-from gateway.config.model import Config, Listener, Tls
+from gateway.config.model import Config
+from gateway.config.model_server import Listener
+from gateway.config.model_tls import Tls
 from gateway.southbound.tls import Trust
 from gateway.tls.certificates import Certificates, Files, Side
 

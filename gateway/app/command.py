@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway import logs, process, systemd
-from gateway.app.blueprint import Blueprint, Difference, difference
+from gateway.app.blueprint import Blueprint
+from gateway.app.difference import Difference, difference
 from gateway.app.gateway import Gateway
 from gateway.app.watch import watch
 from gateway.config.load import load_files

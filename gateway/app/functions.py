@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gateway import __version__
 from gateway.app.blueprint import Blueprint, QueuePlan, UnitPlan
 from gateway.bank import Bank, Span
-from gateway.config.model import Identity as IdentityConfig
+from gateway.config.model_server import Identity as IdentityConfig
 from gateway.front.counters import Counters
 from gateway.front.diagnostics import Diagnostics
 from gateway.front.exception_status import Trouble, bits_of, exception_status

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from gateway import __version__, clock, logs
 from gateway.app import simulations
-from gateway.app.blueprint import Blueprint, Difference
+from gateway.app.blueprint import Blueprint
 from gateway.app.certificates import Known
 from gateway.app.commands import commands
+from gateway.app.difference import Difference
 from gateway.app.looptime import LoopTime
 from gateway.app.news import News
 from gateway.app.page import PageRoom
@@ -26,7 +27,8 @@ from gateway.app.plant import Plant, keeps
 from gateway.app.service import Service
 from gateway.app.trending import Trending
 from gateway.app.views import Views
-from gateway.config.model import Config, Listener
+from gateway.config.model import Config
+from gateway.config.model_server import Listener
 from gateway.config.urls import ListenUrl
 from gateway.control.socket import ControlError, ControlSocket
 from gateway.errors import GatewayError, ListenError
@@ -151,7 +153,7 @@ class Gateway:
         self._keep_audit(self.config)
         self.news.begin()
         try:
-            await simulations.start(self.plant.simulations)
+            await simulations.start(self.plant.wiring.simulations)
             try:
                 await self.server.listen(self._doors(self.config))
             finally:
@@ -174,8 +176,8 @@ class Gateway:
                     await self._close(tasks)
         finally:
             self.plant.ended()
-            await simulations.stop(self.plant.unused_simulations)
-            await simulations.stop(self.plant.simulations)
+            await simulations.stop(self.plant.wiring.unused_simulations)
+            await simulations.stop(self.plant.wiring.simulations)
             self._audit.end()
             self.news.end()
             await self._journal.close()
@@ -284,7 +286,7 @@ class Gateway:
             log.info("the configuration was read again: nothing has changed")
         await self._tell_strangers()
         await self.page.change(after)
-        unused, self.plant.unused_simulations = self.plant.unused_simulations, {}
+        unused, self.plant.wiring.unused_simulations = self.plant.wiring.unused_simulations, {}
         await simulations.stop(unused)
 
     def _doors(self, config: Config) -> list[Door]:
@@ -358,7 +360,9 @@ class Gateway:
 
     def listens_at(self) -> list[str]:
         """Where clients come in."""
-        return [str(url) for url in self._listen or self.config.server.listen]
+        urls = list(map(str, self._listen or self.config.server.listen))
+        has_system_port = any(url.endswith(":0") for url in urls)
+        return (self.server.names if has_system_port else []) or urls
 
     def audit_counters(self) -> dict[str, int]:
         """Of the audit's file."""

@@ -88,6 +88,7 @@ class PageRoom:
         self.is_ready = False
         """Clients are served."""
         self._page: Page | None = None
+        self._views: PageViews | None = None
         self._certificates: Certificates | None = None
 
     async def change(self, config: Config) -> None:
@@ -100,7 +101,8 @@ class PageRoom:
         page = self._page
         if page is None:
             make = await asyncio.to_thread(_import)  # a tenth of a second, in which registers are served
-            page = self._page = make(PageViews(self._gateway), web, self._gateway.handed_over)
+            self._views = PageViews(self._gateway)
+            page = self._page = make(self._views, web, self._gateway.handed_over)
         await page.change(web, self._context(config))
 
     async def close(self) -> None:
@@ -112,6 +114,9 @@ class PageRoom:
         page, self._page = self._page, None
         if page is not None:
             await page.close()
+        views, self._views = self._views, None
+        if views is not None:
+            views.end()
 
     def snapshot(self) -> dict[str, Any] | None:
         """What the page has counted; None: there is none."""

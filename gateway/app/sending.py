@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gateway.app.blueprint import Blueprint, DevicePlan, PushPlan
 from gateway.bank import Bank
-from gateway.config.model import Watchdog as WatchdogConfig
+from gateway.config.model_devices import Watchdog as WatchdogConfig
 from gateway.modbus.spec import Table
 from gateway.polling.wheel import Turn, Wheel
 from gateway.southbound.link import Link

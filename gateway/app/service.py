@@ -8,6 +8,7 @@ The same beat measures how late the loop is: it should come at an exact time, an
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import Counter
 from typing import Protocol
@@ -46,6 +47,8 @@ class Service:
         """How late the loop came to its beats."""
         self.started_s = round(time.time(), 3)
         """UTC, seconds since 1970."""
+        self.boot = secrets.token_hex(8)
+        """Of this process: another one, and the gateway was started anew; its counters began at 0 then."""
         self._notifier = notifier
         self._is_ready = False
         self._is_stopping = False

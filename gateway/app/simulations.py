@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.app.blueprint import Blueprint, Difference
+from gateway.app.blueprint import Blueprint
+from gateway.app.difference import Difference
 from gateway.errors import ListenError
 from gateway.simulate.plant import simulated
 from gateway.simulate.server import SimServer

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import struct
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from gateway.config import model
+from gateway.app.refusals import NOWHERE, Refusals, there, without_value
+from gateway.config import model_devices
 from gateway.errors import AskError, OutcomeUnknown
 from gateway.front.gate import Entry, Origin
 from gateway.interfaces import Later
@@ -32,30 +34,42 @@ MAX_WAIT_S = 30.0
 """For an answer: longer than any time-out with its retries; then nobody knows."""
 
 
+_NUMBER = re.compile(r"(?=.{1,400}$)[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+"""As people and JSON write it. What is longer, or has more of an exponent, fits no type, and to make a fraction of
+`1e999999999` would hold the loop for minutes."""
+
+
 class TagWriter:
     """Of one gateway."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._waiting = 0
+        self.refusals = Refusals(gateway.news.written)
+        """Of those that did not come as far as the gate."""
 
     async def write(self, origin: Origin, device: str, tag: str, value: Any) -> dict[str, Any]:
         """`outcome`, `before`, `after`: what the image shows once the answer came. AskError: not done, or not known."""
         gateway = self._gateway
-        if self._waiting >= MAX_WAITING:
-            raise AskError("full", f"{MAX_WAITING} writes are waiting for their devices; try again")
-        place, pdu = self._request(device, tag, value)
-        entry = gateway.gate.admit(origin)
-        if entry is None:
-            raise AskError("denied", "`server.access` lets you do nothing here", spec.ILLEGAL_FUNCTION)
+        try:
+            if self._waiting >= MAX_WAITING:
+                raise AskError("full", f"{MAX_WAITING} writes are waiting for their devices; try again")
+            place, pdu = self._request(device, tag, value)
+            entry = gateway.gate.admit(origin)
+            if entry is None:
+                raise AskError("denied", "`server.access` lets you do nothing here", spec.ILLEGAL_FUNCTION)
+        except AskError as wrong:
+            self.refuse(origin, device, tag, value, str(wrong), wrong.kind)
+            raise
         if not entry.allows(place.unit_id, pdu):
             _ask(gateway, entry, place.unit_id, pdu)  # so that the audit has it
             where = f"{place.table.describe(place.first, place.count)} of unit {place.unit_id}"
             raise AskError("denied", f"`server.access` does not let you write {where}", spec.ILLEGAL_FUNCTION)
         before = self._shown(device, tag)
+        asked = _ask(gateway, entry, place.unit_id, pdu)
         self._waiting += 1
         try:
-            answer, error = await _settled(_ask(gateway, entry, place.unit_id, pdu))
+            answer, error = await _settled(asked)
         finally:
             self._waiting -= 1
         name = f"{device}/{tag}"
@@ -63,13 +77,42 @@ class TagWriter:
             raise AskError("unknown", f"{name}: no answer came within {MAX_WAIT_S:g} s; it may have been written")
         if answer[0] & spec.EXCEPTION_BIT:
             code = answer[1]
+            if not isinstance(asked, Later):  # by ourselves, before anything was sent: as the audit words it
+                raise AskError(
+                    "refused", f"{name}: refused with {spec.exception_text(code)}{self._why(device, code)}", code
+                )
             why = f": {error}" if error is not None else ""
-            own_word = error is None and code not in spec.NOT_EXECUTED
-            if isinstance(error, OutcomeUnknown) or own_word:
+            devices_word = error is None and code not in spec.NOT_EXECUTED
+            if isinstance(error, OutcomeUnknown) or devices_word:
                 text = f"{name}: nobody knows whether it was written: {spec.exception_text(code)}{why}"
                 raise AskError("unknown", text, code)
             raise AskError("refused", f"{name}: refused with {spec.exception_text(code)}{why}", code)
         return {"outcome": "done", "before": before, "after": self._shown(device, tag)}
+
+    def refuse(self, origin: Origin, device: str, tag: str, value: Any, why: str, kind: str = "") -> None:
+        """Tell the audit of a write that is not tried: who wanted what, and why not. `kind`: of an AskError."""
+        gateway = self._gateway
+        unit_id, pdu, old = 0, NOWHERE, None
+        found = gateway.config.devices.get(device)
+        configured = None if found is None else found.tags.get(tag)
+        if found is not None and configured is not None:
+            known = resolve_tag(tag, configured, found)
+            place = place_of(gateway.config, configured, known)
+            if place is not None:
+                unit_id, old = place.unit_id, there(gateway.plant.banks.get(place.unit_id), place)
+                try:
+                    pdu = request_of(tag, known, configured, place, value)
+                except AskError:
+                    pdu = without_value(place)
+        self.refusals.add(origin, f"{device}/{tag}", value, why, (unit_id, pdu, old), kind)
+
+    def _why(self, device: str, code: int) -> str:
+        """Why nothing was sent to a device that cannot be reached."""
+        if code not in (spec.GATEWAY_PATH_UNAVAILABLE, spec.GATEWAY_TARGET_FAILED):
+            return ""
+        found = self._gateway.plant.devices.get(device)
+        reason = "" if found is None else found.reason
+        return f": nothing was sent, {device} cannot be reached{f' ({reason})' if reason else ''}"
 
     def _shown(self, device: str, tag: str) -> Value | None:
         point = self._gateway.hub.points.get(device, {}).get(tag)
@@ -92,7 +135,7 @@ class TagWriter:
         return place, request_of(name, tag, configured, place, value)
 
 
-def request_of(name: str, tag: Tag, configured: model.Tag, place: Placement, value: Any) -> bytes:
+def request_of(name: str, tag: Tag, configured: model_devices.Tag, place: Placement, value: Any) -> bytes:
     """The request that writes `value` (JSON, in engineering units) to the tag's place. AskError: it cannot be."""
     known = _known(name, tag, value)
     if configured.range is not None and not isinstance(known, str):
@@ -122,11 +165,8 @@ def _known(name: str, tag: Tag, value: Any) -> Fraction | str:
         return Fraction(int(value))
     if isinstance(value, float) and not math.isfinite(value):
         raise AskError("invalid", f"{name}: {value} is no number")
-    if isinstance(value, int | float | str):
-        try:
-            return Fraction(str(value))
-        except (ValueError, ZeroDivisionError):
-            pass
+    if isinstance(value, int | float | str) and _NUMBER.fullmatch(text := str(value).strip()):
+        return Fraction(text)
     raise AskError("invalid", f"{name}: {value!r} is no number")
 
 
@@ -169,7 +209,7 @@ def _plain(known: Fraction | str) -> Value | Fraction:
 
 
 def _number(limit: Fraction) -> str:
-    return f"{float(limit):g}"
+    return str(limit.numerator) if limit.denominator == 1 else repr(float(limit))
 
 
 def _ask(gateway: Gateway, entry: Entry, unit_id: int, pdu: bytes) -> bytes | Later | None:

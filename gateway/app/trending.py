@@ -1,16 +1,33 @@
-"""Whether values are kept for trends, and the turns in which that happens: some work, then everybody else's turn."""
+"""Whether values are kept for trends, which of them are the same over a reload, and the turns in which that happens:
+some work, then everybody else's turn."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from collections.abc import Hashable
 
 from gateway.config.model import Config
 from gateway.hub import Hub
-from gateway.trends import LOOK_S, Trends
+from gateway.trends import LOOK_S, Key, Meaning, Trends
 
 log = logging.getLogger(__name__)
+
+
+def meaning_in(config: Config) -> Meaning:
+    """What the numbers of a tag mean, as a value: with another one, those of before are another tag's."""
+
+    def meaning(key: Key) -> Hashable:
+        device = config.devices.get(key[0])
+        tag = None if device is None else device.tags.get(key[1])
+        if device is None or tag is None:
+            return None
+        link = config.links.get(device.link or "")
+        where = (device.urls, device.link, None if link is None else link.urls, device.unit)
+        return where, tag.at, tag.type, tag.order or device.order, tag.scale, tag.offset, tag.unit, tag.no_value
+
+    return meaning
 
 
 class Trending:
@@ -29,9 +46,9 @@ class Trending:
                 self.trends.close()
             self.trends = None
         elif self.trends is None:
-            self.trends = Trends(self._hub, keep_s)
+            self.trends = Trends(self._hub, keep_s, meaning=meaning_in(config))
         else:
-            self.trends.configure(keep_s)
+            self.trends.configure(keep_s, meaning_in(config))
 
     async def run(self) -> None:
         """Until cancelled. A bug here ends the trends and nothing else."""

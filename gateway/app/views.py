@@ -12,6 +12,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from gateway import __version__, clock, process
@@ -50,6 +51,11 @@ class Views:
         self._gateway = gateway
         self._writer = TagWriter(gateway)
 
+    @property
+    def boot(self) -> str:
+        """Of this process: another one, and the gateway was started anew."""
+        return self._gateway.service.boot
+
     # -- the gateway as a whole ---------------------------------------------------------------------------------
 
     def gateway(self) -> Row:
@@ -57,6 +63,7 @@ class Views:
         gateway = self._gateway
         return {
             "version": __version__,
+            "boot": self.boot,
             "pid": os.getpid(),
             "tasks": len(asyncio.all_tasks()),
             "open_files": process.open_files(),
@@ -79,7 +86,7 @@ class Views:
             "server": gateway.counters.snapshot(),
             "audit": gateway.audit_counters(),
             "serial": [line.snapshot() for line in gateway.server.lines],
-            "dial_in": gateway.plant.dial_in.counters.snapshot(),
+            "dial_in": gateway.plant.wiring.dial_in.counters.snapshot(),
             "links": self.links(),
             "devices": self.devices(),
             "routes": self.routes(),
@@ -156,7 +163,7 @@ class Views:
                     "to": None if place is None else f"{place.unit_id}/{to}",
                     "as": tag.as_,
                     "write": tag.write and place is not None,
-                    "range": None if tag.range is None else [float(limit) for limit in tag.range],
+                    "range": None if tag.range is None else [_number(limit) for limit in tag.range],
                     "order": tag.order or device.order,
                     "scale": float(tag.scale),
                     "offset": float(tag.offset),
@@ -178,6 +185,14 @@ class Views:
         """Write a value in engineering units, as a client would: `outcome`, `before`, `after`. AskError: it was not
         written, or nobody knows whether it was."""
         return await self._writer.write(origin, device, tag, value)
+
+    def refuse_write(self, origin: Origin, device: str, tag: str, value: Any, why: str) -> None:
+        """Somebody wants to write and may not: the audit has it, as long as they are not too many."""
+        self._writer.refuse(origin, device, tag, value, why)
+
+    def end(self) -> None:
+        """Nobody asks any more: what is still to be told is told."""
+        self._writer.refusals.end()
 
     def trends(self, names: Iterable[str], from_ms: int | None, to_ms: int | None, points: int) -> Iterator[Row]:
         """For each `DEVICE/TAG` times and least, greatest and last value; null where there was no good one."""
@@ -280,7 +295,12 @@ class Views:
         """What has happened after event `after`, oldest first. `lost_before`: of those with lower numbers some are not
         kept any more."""
         events = self._gateway.news.events
-        return {"events": map(_event, events.walk(after)), "last": events.last, "lost_before": events.lost_before}
+        return {
+            "boot": self.boot,
+            "events": map(_event, events.walk(after)),
+            "last": events.last,
+            "lost_before": events.lost_before,
+        }
 
     @property
     def last_event(self) -> int:
@@ -330,6 +350,11 @@ class Views:
         if link is not None and (client is not None or side == "client"):
             raise AskError("invalid", "say a device, or a client: these are different wires")
         return Wanted(str(side or ""), link, unit, None if client is None else str(client))
+
+
+def _number(exact: Fraction) -> int | float:
+    """Whole numbers keep every digit."""
+    return exact.numerator if exact.denominator == 1 else float(exact)
 
 
 def finding_row(each: Finding) -> Row:

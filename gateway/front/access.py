@@ -18,7 +18,7 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
 from typing import NamedTuple
 
-from gateway.config.model import Rule
+from gateway.config.model_server import Rule
 from gateway.config.rights import NO_ROLE
 from gateway.modbus import spec
 from gateway.modbus.reach import MANY, MAY_WRITE, Touch, is_write, touches

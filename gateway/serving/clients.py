@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from gateway.config.model import Limits
+from gateway.config.model_server import Limits
 from gateway.front.access import Host
 from gateway.front.gate import Entry, Gate, Origin
 from gateway.keepalive import set_keepalive
@@ -417,8 +417,9 @@ def _origin(client: Client, transport: asyncio.Transport, door: Door, role: str 
     """Who a client is; it is told what it is called."""
     host, port = (transport.get_extra_info("peername") or ("?", 0))[:2]  # None: it has gone already
     client.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    local = address_text(transport.get_extra_info("sockname"))
-    return Origin(client.peer, host_of(host), str(door.url), role, local=local)
+    ours = transport.get_extra_info("sockname")
+    url = door.url if door.url.port or not ours else door.url._replace(port=ours[1])  # the one that the system gave
+    return Origin(client.peer, host_of(host), str(url), role, local=address_text(ours))
 
 
 def _nobody(peer: str, text: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from gateway.config.model import Limits
+from gateway.config.model_server import Limits
 from gateway.errors import TlsError
 from gateway.front.counters import LineCounters
 from gateway.front.gate import Gate
@@ -108,6 +108,11 @@ class Server:
     def lines(self) -> list[SerialDoor]:
         """The serial lines on which we are some of the units, for those who look."""
         return [listener for listener in self._listeners.opened if isinstance(listener, SerialDoor)]
+
+    @property
+    def names(self) -> list[str]:
+        """Where it listens, as the log tells it: with the ports that the system gave."""
+        return [name for listener in self._listeners.opened for name in listener.names]
 
     def hear(self, heard: Callable[[str, str], None]) -> None:
         """Call it with peer and text for each line about a client that comes, goes or is refused; so many a minute."""

@@ -32,7 +32,7 @@ from gateway.web.asking import (
 )
 from gateway.web.desk import Desk
 from gateway.web.sessions import Refusal, Session
-from gateway.web.slices import Slices, Text, encoded
+from gateway.web.slices import Slices, Text, encoded, exact
 from gateway.web.stream import stream
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -168,31 +168,60 @@ def _at_most(rows: Iterator[Any], most: int) -> Iterator[Any]:
 
 
 async def write_tag(request: Request) -> Response:
+    """Every attempt is in the audit: what is refused here is told to it, the rest by whoever refuses or does it."""
     desk = desk_of(request)
     found = session_of(request)
+    name, tag = request.path_params["device"], request.path_params["tag"]
+    body: dict[str, Any] = {}
+    wrong: Problem | None = None
+    try:
+        body = await body_of(request)
+        if "value" not in body or not isinstance(body["value"], bool | int | float | str):
+            wrong = Problem(400, 'send {"value": 12.5}: a number, true or false, or a text')
+    except Problem as problem:
+        wrong = problem
+    origin, value = origin_of(request, found), body.get("value")
+    try:
+        writer = _writer(request, found)
+        if wrong is not None:
+            raise wrong
+        if not _is_of_now(desk, body):
+            raise Problem(
+                409, "the configuration has changed since the tag was looked at: look at it again", code="changed"
+            )
+        if writer.writing >= MAX_WRITES:
+            text = f"{MAX_WRITES} of your writes have no answer yet"
+            raise Problem(429, text, code="full", headers={"retry-after": "1"})
+    except Problem as problem:
+        desk.counters["denied"] += problem.status in (401, 403)
+        desk.views.refuse_write(origin, name, tag, value, problem.text)
+        raise
+    writer.writing += 1
+    try:
+        told = await desk.views.write_tag(origin, name, tag, value)
+    finally:
+        writer.writing -= 1
+    return answer({key: exact(value) for key, value in told.items()})
+
+
+def _writer(request: Request, found: Session | None) -> Session:
+    """Who may try. Problem 401, 403."""
+    desk = desk_of(request)
     is_from_our_page(request, found)
     if found is None:
         if desk.sessions.has_users:
             raise Problem(401, "log in first", code="login")
         raise Problem(403, "without users nobody can write: write them at `web.users`", code="denied")
     if not desk.may_write(found):
-        desk.counters["denied"] += 1
         raise Problem(403, f"{found.name} may only look: writing needs the role operator or engineer", code="denied")
-    body = await body_of(request)
-    if "value" not in body or not isinstance(body["value"], bool | int | float | str):
-        raise Problem(400, 'send {"value": 12.5}: a number, true or false, or a text')
-    if body.get("generation", desk.views.generation) != desk.views.generation:
-        raise Problem(
-            409, "the configuration has changed since the tag was looked at: look at it again", code="changed"
-        )
-    if found.writing >= MAX_WRITES:
-        raise Problem(429, f"{MAX_WRITES} of your writes have no answer yet", code="full", headers={"retry-after": "1"})
-    name, tag = request.path_params["device"], request.path_params["tag"]
-    found.writing += 1
-    try:
-        return answer(await desk.views.write_tag(origin_of(request, found), name, tag, body["value"]))
-    finally:
-        found.writing -= 1
+    return found
+
+
+def _is_of_now(desk: Desk, body: dict[str, Any]) -> bool:
+    """Whether who sends it has looked at the tags there are, of this process."""
+    views = desk.views
+    seen = (body.get("generation", views.generation), body.get("boot", views.boot))
+    return seen == (views.generation, views.boot)
 
 
 # -- for programs ------------------------------------------------------------------------------------------------------
@@ -221,7 +250,7 @@ async def metrics(request: Request) -> Response:
             await slices.breathe()
         return text.done()
 
-    return Pieces(await desk.snapshots.made(text), 200, {"cache-control": "no-store"}, METRICS_TYPE)
+    return Pieces(await desk.snapshots.made(text), {"cache-control": "no-store"}, METRICS_TYPE)
 
 
 @cache

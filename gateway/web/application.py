@@ -7,6 +7,7 @@ a 500 for that one, whatever else is being answered.
 from __future__ import annotations
 
 import logging
+import time
 from email.utils import formatdate
 
 from starlette.exceptions import HTTPException
@@ -20,6 +21,7 @@ from gateway.web.api import ROUTES
 from gateway.web.asking import Problem
 from gateway.web.desk import Desk
 from gateway.web.guard import HEADERS
+from gateway.web.packing import takes_gzip
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +49,10 @@ class Application:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
-                date = (b"date", formatdate(usegmt=True).encode())
-                message = {**message, "headers": [*message["headers"], date, *HEADERS]}
+                now_s = time.time()
+                date = (b"date", formatdate(now_s, usegmt=True).encode())
+                clock = (b"x-now-ms", b"%d" % (now_s * 1000))  # ages are shown by our clock, and seconds are too coarse
+                message = {**message, "headers": [*message["headers"], date, clock, *HEADERS]}
             await send(message)
 
         try:
@@ -93,7 +97,7 @@ class Application:
             await Response(None, 304, headers)(scope, receive, send)
             return
         data = found.data
-        if found.packed is not None and _takes_gzip(request.headers.get("accept-encoding", "")):
+        if found.packed is not None and takes_gzip(request.headers.get("accept-encoding", "")):
             data = found.packed
             headers["content-encoding"] = "gzip"
         headers["content-type"] = found.type
@@ -102,14 +106,6 @@ class Application:
 
 def _shown(scope: Scope) -> str:
     return f"{scope['method']} {scope['path'][:MAX_SHOWN]}"
-
-
-def _takes_gzip(accepted: str) -> bool:
-    for part in accepted.lower().split(","):
-        name, _, quality = part.partition(";")
-        if name.strip() in ("gzip", "*"):
-            return quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
 
 
 def _problem(error: Exception) -> Problem | None:

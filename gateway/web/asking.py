@@ -16,6 +16,7 @@ from gateway.errors import AskError
 from gateway.front.gate import Origin
 from gateway.web.desk import Desk
 from gateway.web.guard import is_own_origin
+from gateway.web.packing import FROM, takes_gzip
 from gateway.web.sessions import Session
 from gateway.web.slices import plain
 
@@ -55,16 +56,27 @@ class Problem(Exception):
 
 
 class Pieces(Response):
-    """A body that leaves a piece at a time: a megabyte handed to the system at once holds the loop for milliseconds."""
+    """A body that leaves a piece at a time: a megabyte handed to the system at once holds the loop for milliseconds. A
+    large one is packed if the other side takes that."""
 
-    def render(self, content: Any) -> bytes | memoryview:
-        return memoryview(content) if isinstance(content, bytearray) else super().render(content)
+    def __init__(self, data: bytes | bytearray, headers: Mapping[str, str], media_type: str) -> None:
+        super().__init__(None, 200, headers, media_type)
+        self._data = data
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request, data = Request(scope), self._data
+        del self.headers["content-length"]
+        if len(data) >= FROM:
+            self.headers["vary"] = "accept-encoding"
+            if takes_gzip(request.headers.get("accept-encoding", "")):
+                data = await desk_of(request).packer.pack(data)
+                self.headers["content-encoding"] = "gzip"
+        size = len(data)
+        self.headers["content-length"] = str(size)
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        size = len(self.body)
+        view = memoryview(data)
         for first in range(0, max(size, 1), PIECE_SIZE):
-            piece = bytes(self.body[first : first + PIECE_SIZE])
+            piece = bytes(view[first : first + PIECE_SIZE])
             await send({"type": "http.response.body", "body": piece, "more_body": first + PIECE_SIZE < size})
             await asyncio.sleep(0)
 
@@ -72,7 +84,8 @@ class Pieces(Response):
 def answer(data: bytes | bytearray | str | dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
     """JSON."""
     body = plain(data) if isinstance(data, dict) else data
-    return Pieces(body, 200, {**NO_STORE, **(headers or {})}, "application/json")
+    body = body.encode() if isinstance(body, str) else body
+    return Pieces(body, {**NO_STORE, **(headers or {})}, "application/json")
 
 
 def desk_of(request: Request) -> Desk:
@@ -152,6 +165,12 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client is not None else "?"
 
 
+def _port_of(request: Request) -> int | None:
+    """Of ours, that this request came to: the configuration may say 0."""
+    server = request.scope.get("server")
+    return None if server is None else server[1]
+
+
 def origin_of(request: Request, session: Session | None) -> Origin:
     """As the gate and the audit know it."""
     desk = desk_of(request)
@@ -164,8 +183,9 @@ def origin_of(request: Request, session: Session | None) -> Origin:
     return Origin(
         f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
         address,
-        str(desk.web.listen),
+        str(desk.web.listen._replace(port=_port_of(request) or desk.web.listen.port)),
         None if session is None else session.user.role,
         None,
         None if session is None else session.name,
+        str(desk.web.listen),
     )

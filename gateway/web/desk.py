@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from gateway.config.model import Web
+from gateway.config.model_web import Web
 from gateway.config.page import WRITERS
+from gateway.web.blocks import Blocks
 from gateway.web.feed import Feed
 from gateway.web.files import Files
 from gateway.web.guard import Hosts
+from gateway.web.packing import Packer
 from gateway.web.seams import Views
 from gateway.web.sessions import Session, Sessions
 from gateway.web.snapshots import Snapshots
@@ -20,8 +22,10 @@ class Desk:
 
     def __init__(self, views: Views, web: Web) -> None:
         self.views = views
-        self.snapshots = Snapshots(views)
-        self.feed = Feed(views, self.snapshots.joined, self.snapshots.forget)
+        blocks = Blocks()
+        self.snapshots = Snapshots(views, blocks)
+        self.packer = Packer()
+        self.feed = Feed(views, self.snapshots.joined, self._forget, blocks)
         self.sessions = Sessions(time.monotonic)
         self.sessions.ended = self.feed.end_session
         self.files = Files()
@@ -40,6 +44,11 @@ class Desk:
         self.sessions.configure(web.users, web.session_s)
         if was_open and web.users:
             self.feed.end_session(None)
+
+    def _forget(self) -> None:
+        """Nobody watches any more."""
+        self.snapshots.forget()
+        self.packer.forget()
 
     @property
     def scheme(self) -> str:

@@ -5,23 +5,25 @@ the rest waits for the next one, the longest waiting first. What is told is the 
 whoever comes later loads a snapshot that was begun after he came (`snapshots`), and both together miss nothing.
 
 A device's state is looked at five times a second; the rest of its row, counters mostly, once a second or as often as
-ROWS_PER_SET allows. Of a tag, changes come from the hub. Some things change without anybody telling (a value grows old,
-is read again and is the same), so all tags are looked through besides, a part with each set.
+ROWS_PER_SET allows. Of a tag, changes come from the hub; that it was read again and is the same is told once for all
+tags of its block (`times`). Some things change without anybody telling (a value grows old), so all tags are looked
+through besides, a part with each set.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from itertools import islice
-from math import isfinite
 from typing import Any
 
-from gateway.hub import Point
+from gateway.hub import Point, Source
+from gateway.web.blocks import Blocks, value_row
 from gateway.web.seams import Row, Views
 from gateway.web.slices import Slices, plain
-from gateway.web.viewers import MAX_VIEWERS, Viewer, message
+from gateway.web.viewers import MAX_VIEWERS, Viewer, message, share_of
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +33,8 @@ REST_S = 0.02
 SECOND_TICKS = 5
 TAGS_PER_SET = 2000
 """10,000 changes a second; some 100 KB for each viewer."""
-REFRESHED_PER_SET = 300
-"""Of those, tags that have only been read again: their time is newer."""
-REFRESH_MS = 4000
-"""A time that is newer by less is not worth telling."""
+BLOCKS_PER_SET = 500
+"""That are asked whether they were read again, in turn: 2,500 a second, at most 10 KB a set."""
 LOOKED_THROUGH = 10
 """Ticks in which all tags are looked through."""
 ROWS_PER_SET = 100
@@ -44,32 +44,23 @@ MAX_CLIENTS = 300
 """Rows of a screen; more are counted."""
 MAX_FINDINGS = 200
 
-_QUALITY = ('"good"', '"uncertain"', '"bad"')
-
-
-def value_row(point: Point) -> tuple[str, tuple[Any, ...], int]:
-    """`[index, value, quality, ms, cause]` as JSON; what is another when it has changed; ms of its last good read."""
-    value, quality, time_ns, cause = point.sample()
-    time_ms = time_ns // 1_000_000
-    kind = type(value)
-    if kind is float:
-        shown = repr(value) if isfinite(value) else "null"  # type: ignore[arg-type]
-    else:
-        shown = str(value) if kind is int else "null" if value is None else plain(value)
-    why = plain(cause) if cause else '""'
-    text = f"[{point.index},{shown},{_QUALITY[quality]},{time_ms or 'null'},{why}]"
-    return text, (value, quality, cause), time_ms
-
 
 class Feed:
     """Makes it, and gives it to all viewers."""
 
-    def __init__(self, views: Views, joined: Callable[[], None], all_left: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        views: Views,
+        joined: Callable[[], None],
+        all_left: Callable[[], None] = lambda: None,
+        blocks: Blocks | None = None,
+    ) -> None:
         """`joined()`: somebody watches from now on; snapshots that were begun before are not for him. `all_left()`:
-        nobody does any more."""
+        nobody does any more. `blocks`: those that snapshots tell of, too."""
         self._views = views
         self._joined = joined
         self._all_left = all_left
+        self._blocks = blocks or Blocks()
         self._viewers: list[Viewer] = []
         self._task: asyncio.Task[None] | None = None
         self.sets = 0
@@ -77,6 +68,9 @@ class Feed:
         self.resyncs = 0
         """Viewers that were too slow."""
         self.refused = 0
+        """For want of a place."""
+        self.crowded = 0
+        """Of those, because their address had its share."""
 
     # -- viewers ----------------------------------------------------------------------------------------------------
 
@@ -84,16 +78,21 @@ class Feed:
     def viewers(self) -> int:
         return len(self._viewers)
 
-    def join(self, viewer: Viewer) -> bool:
-        """It is fed from now on; False: there are too many."""
+    def join(self, viewer: Viewer) -> str:
+        """It is fed from now on; else why not: there are too many, of all or of its address."""
+        share = share_of(viewer.address)
         if len(self._viewers) >= MAX_VIEWERS:
             self.refused += 1
-            return False
+            return f"{MAX_VIEWERS} pages are open already: close one of them"
+        if sum(each.address == viewer.address for each in self._viewers) >= share:
+            self.refused += 1
+            self.crowded += 1
+            return f"{share} pages of {viewer.address} are open already: close one of them there"
         self._viewers.append(viewer)
         self._joined()
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="feed of the page")
-        return True
+        return ""
 
     def leave(self, viewer: Viewer) -> None:
         if viewer in self._viewers:
@@ -123,7 +122,7 @@ class Feed:
     # -- sets -------------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        making = _Making(self._views)
+        making = _Making(self._views, self._blocks)
         try:
             while self._viewers:
                 loop = asyncio.get_running_loop()
@@ -162,7 +161,7 @@ class Feed:
 class _Making:
     """What was told last, and what is to be told next. It lives while somebody watches."""
 
-    def __init__(self, views: Views) -> None:
+    def __init__(self, views: Views, blocks: Blocks) -> None:
         self._views = views
         self._ticks = 0
         # tags
@@ -170,9 +169,12 @@ class _Making:
         self._generation = -1
         self._changed: dict[Point, None] = {}
         """To be told, the longest waiting first."""
-        self._aged: dict[Point, None] = {}
-        """To be told if there is room."""
-        self._told: dict[Point, tuple[tuple[Any, ...], int]] = {}
+        self._told: dict[Point, tuple[Any, ...]] = {}
+        self._blocks = blocks
+        self._block_ring: list[tuple[Source, int]] = []
+        """To be asked."""
+        self._times: dict[Source, int] = {}
+        """Of them, told, in ms."""
         self._round: list[Point] = []
         """To be looked through."""
         self._share = 1
@@ -296,20 +298,45 @@ class _Making:
             self._round = []
             if self._told or self._changed:
                 await self._forget_gone(slices)
+        times = await self._read_again(slices)  # before the rows: a row's time is newer than its block's
         for point in self._subscription.take():
             self._changed[point] = None
         await self._look_through(slices)
         rows: list[str] = []
-        await self._tell(self._changed, TAGS_PER_SET, rows, slices)
-        await self._tell(self._aged, min(REFRESHED_PER_SET, TAGS_PER_SET - len(rows)), rows, slices)
-        if not rows and not is_new:
+        await self._tell(rows, slices)
+        if not rows and not times and not is_new:
             return None
-        return f'{{"generation":{self._generation},"changed":[{",".join(rows)}]}}'.encode()
+        now_ms = time.time_ns() // 1_000_000
+        head = f'"generation":{self._generation},"now_ms":{now_ms},"times":[{",".join(times)}]'
+        return f'{{{head},"changed":[{",".join(rows)}]}}'.encode()
+
+    async def _read_again(self, slices: Slices) -> list[str]:
+        """`[block, ms]` of those that were read since they were told last."""
+        rows: list[str] = []
+        if not self._block_ring:
+            self._block_ring = self._blocks.all()
+        for _ in range(min(BLOCKS_PER_SET, len(self._block_ring))):
+            source, number = self._block_ring.pop()
+            time_ms = source.good_time_ns // 1_000_000
+            if self._times.get(source) != time_ms:
+                self._times[source] = time_ms
+                rows.append(f"[{number},{time_ms or 'null'}]")
+            if slices.is_over:
+                await slices.rest()
+        return rows
 
     async def _forget_gone(self, slices: Slices) -> None:
         points = set(self._views.points())
+        sources = set[Source]()
+        for point in points:
+            sources.add(point.source)
+            if slices.is_over:
+                await slices.rest()
+        self._blocks.keep(sources)
+        for source in self._times.keys() - sources:
+            del self._times[source]
         known: dict[Point, Any]
-        for known in (self._changed, self._aged, self._told):
+        for known in (self._changed, self._told):
             for point in list(known):
                 if point not in points:
                     del known[point]
@@ -317,7 +344,7 @@ class _Making:
                     await slices.rest()
 
     async def _look_through(self, slices: Slices) -> None:
-        """A part of all tags: what has changed unnoticed, and what was read again."""
+        """A part of all tags: what has changed unnoticed."""
         if not self._round:
             self._round = self._views.points()
             self._share = len(self._round) // LOOKED_THROUGH + 1
@@ -325,23 +352,21 @@ class _Making:
             point = self._round.pop()
             if point in self._changed:
                 continue
-            _, state, time_ms = value_row(point)
+            _, state = value_row(point, self._blocks)
             known = self._told.get(point)
             if known is None:
-                self._told[point] = (state, time_ms)  # as in the snapshot of whoever watches; changes come from the hub
-            elif known[0] != state:
+                self._told[point] = state  # as in the snapshot of whoever watches; changes come from the hub
+            elif known != state:
                 self._changed.setdefault(point)
-            elif time_ms - known[1] >= REFRESH_MS:
-                self._aged.setdefault(point)
             if slices.is_over:
                 await slices.rest()
 
-    async def _tell(self, waiting: dict[Point, None], most: int, rows: list[str], slices: Slices) -> None:
-        for point in list(islice(waiting, most)):
-            del waiting[point]
-            text, state, time_ms = value_row(point)
-            if self._told.get(point) != (state, time_ms):
-                self._told[point] = (state, time_ms)
+    async def _tell(self, rows: list[str], slices: Slices) -> None:
+        for point in list(islice(self._changed, TAGS_PER_SET)):
+            del self._changed[point]
+            text, state = value_row(point, self._blocks)
+            if self._told.get(point) != state:
+                self._told[point] = state
                 rows.append(text)
             if slices.is_over:
                 await slices.rest()

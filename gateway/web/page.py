@@ -11,7 +11,7 @@ import errno
 import logging
 import socket
 
-from gateway.config.model import Web
+from gateway.config.model_web import Web
 from gateway.config.page import WebUrl
 from gateway.errors import TlsError
 from gateway.systemd import NOTHING_HANDED_OVER, HandedOver, Place
@@ -77,6 +77,7 @@ class Page:
             "sets": desk.feed.sets,
             "resyncs": desk.feed.resyncs,
             "viewers_refused": desk.feed.refused,
+            "viewers_crowded": desk.feed.crowded,
             "sessions": len(desk.sessions),
             "logins": desk.sessions.logins,
             "failed_logins": desk.sessions.failures,
@@ -124,8 +125,11 @@ class Page:
             await asyncio.gather(retry, return_exceptions=True)
         listener, self._listener = self._listener, None
         if listener is not None:
+            ends = listener.ends
             await listener.close()
-            log.info("the page is no longer at %s", self._url)
+            assert self._url is not None
+            for host, port in ends:  # as they were told when it opened: the configuration may say port 0
+                log.info("the page is no longer at %s", WebUrl(self._url.scheme, host, port))
         self._url = None
 
 

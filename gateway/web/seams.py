@@ -25,6 +25,11 @@ class Views(Protocol):
     def version(self) -> str: ...
 
     @property
+    def boot(self) -> str:
+        """Another one: the gateway was started anew, and counts from the beginning."""
+        ...
+
+    @property
     def is_ready(self) -> bool:
         """Its listeners are open, and it is not about to end."""
         ...
@@ -72,6 +77,10 @@ class Views(Protocol):
     def trends(self, names: Iterable[str], from_ms: int | None, to_ms: int | None, points: int) -> Iterator[Row]: ...
 
     def write_tag(self, origin: Origin, device: str, tag: str, value: Any) -> Awaitable[Row]: ...
+
+    def refuse_write(self, origin: Origin, device: str, tag: str, value: Any, why: str) -> None:
+        """For the audit: somebody wants to, and is not let."""
+        ...
 
     # -- the rest ----------------------------------------------------------------------------------------------------
 

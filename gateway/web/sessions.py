@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from gateway.config.model import User
+from gateway.config.model_web import User
 from gateway.config.passwords import MAX_PASSWORD, NOBODY
 
 MAX_SESSIONS = 512
@@ -181,7 +181,7 @@ class Sessions:
 
     async def login(self, name: str, password: str, address: str) -> tuple[str, Session] | Refusal:
         """The new cookie and its session."""
-        who, now_s = _network(address), self._clock()
+        who, now_s = network_of(address), self._clock()
         wait_s = max(self._by_address.wait_s(who, now_s), self._by_name.wait_s(name, now_s))
         if wait_s > 0:
             return Refusal(429, f"too many wrong passwords: try again in {wait_s:.0f} s", wait_s)
@@ -235,7 +235,7 @@ def _key(cookie: str) -> bytes:
     return hashlib.sha256(cookie.encode("utf-8", "surrogatepass")).digest()
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """What one person has of addresses."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])

@@ -17,8 +17,16 @@ PARTS = 100
 COPIED = 128 * 1024
 """Bytes that are copied in one go."""
 
+MAX_EXACT = 2**53 - 1
+"""Of an integer of JSON as browsers read it (RFC 8259, 6): the digits of a larger one would become others."""
+
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 """`json.dumps` with these settings makes an encoder for each call, which takes longer than a row does."""
+
+
+def exact(value: Any) -> Any:
+    """A value as JSON may carry it: an integer beyond MAX_EXACT is a text of its digits, which nobody rounds."""
+    return str(value) if type(value) is int and not -MAX_EXACT <= value <= MAX_EXACT else value
 
 
 class Slices:

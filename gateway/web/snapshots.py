@@ -13,9 +13,9 @@ import time
 from collections.abc import Awaitable, Callable
 
 from gateway.errors import AskError
-from gateway.web.feed import value_row
-from gateway.web.seams import Views
-from gateway.web.slices import Slices, Text, encoded
+from gateway.web.blocks import Blocks, value_row
+from gateway.web.seams import Row, Views
+from gateway.web.slices import Slices, Text, encoded, exact
 
 FRESH_S = 0.5
 """How old a shared answer may be."""
@@ -41,8 +41,9 @@ class _Shared:
 class Snapshots:
     """All of one page."""
 
-    def __init__(self, views: Views) -> None:
+    def __init__(self, views: Views, blocks: Blocks) -> None:
         self._views = views
+        self._blocks = blocks
         self._shared: dict[str, _Shared] = {}
         self._turn = asyncio.Lock()
         """One is made at a time: each takes the loop for a slice of every turn."""
@@ -58,6 +59,7 @@ class Snapshots:
     def forget(self) -> None:
         """Nobody watches any more: keep no text of thousands of tags."""
         self._shared.clear()
+        self._blocks.clear()
         self._fixed = (-1, b"")
 
     async def made(self, make: Make) -> Data:
@@ -135,11 +137,11 @@ class Snapshots:
             generation = views.generation
             fixed = await self._fixed_part(generation, slices)
             text = Text()
-            text.add(f'{{"generation":{generation},"tags":')
+            text.add(f'{{"boot":"{views.boot}","generation":{generation},"tags":')
             await text.copy(fixed, slices)
             separator = ',"values":['
             for point in views.points():
-                text.add(separator + value_row(point)[0])
+                text.add(separator + value_row(point, self._blocks)[0])
                 separator = ","
                 if slices.is_over:
                     await slices.rest()
@@ -150,9 +152,15 @@ class Snapshots:
 
     async def _fixed_part(self, generation: int, slices: Slices) -> Data:
         if self._fixed[0] != generation:
-            self._fixed = (generation, await encoded(self._views.tags(), slices))
+            self._fixed = (generation, await encoded(map(_told, self._views.tags()), slices))
         return self._fixed[1]
 
     async def _make_clients(self) -> Data:
         views = self._views
         return await encoded({"clients": views.clients(), "counters": views.client_counters()})
+
+
+def _told(tag: Row) -> Row:
+    """What is fixed about a tag, as JSON may carry it."""
+    limits = tag.get("range")
+    return tag if limits is None else {**tag, "range": [exact(limit) for limit in limits]}

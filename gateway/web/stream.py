@@ -6,10 +6,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.web.asking import NO_STORE, Problem, desk_of, let_in
+from gateway.config.page import is_loopback
+from gateway.web.asking import NO_STORE, Problem, address_of, desk_of, let_in
 from gateway.web.connections import Connection
 from gateway.web.desk import Desk
-from gateway.web.viewers import MAX_VIEWERS, PING, RETRY, TOPICS, Viewer
+from gateway.web.sessions import network_of
+from gateway.web.slices import plain
+from gateway.web.viewers import PING, RETRY, TOPICS, Viewer, message
 
 
 async def stream(request: Request) -> Response:
@@ -20,11 +23,11 @@ async def stream(request: Request) -> Response:
     topics = frozenset(TOPICS if wanted is None else filter(None, wanted.split(",")))
     if unknown := topics.difference(TOPICS):
         raise Problem(400, f"there is no topic {min(unknown)[:40]!r}; there is {', '.join(TOPICS)}")
-    viewer = Viewer(topics, session, lambda: session is not None and desk.sessions.is_over(session))
-    if desk.is_closing or not desk.feed.join(viewer):
-        raise Problem(
-            503, f"{MAX_VIEWERS} pages are open already: close one of them", code="full", headers={"retry-after": "10"}
-        )
+    host = address_of(request)
+    address = host if is_loopback(host) else network_of(host)
+    viewer = Viewer(topics, session, lambda: session is not None and desk.sessions.is_over(session), address)
+    if why := "the gateway ends" if desk.is_closing else desk.feed.join(viewer):
+        raise Problem(503, why, code="full", headers={"retry-after": "10"})
     return _Stream(desk, viewer)
 
 
@@ -46,10 +49,15 @@ class _Stream(Response):
             connection.is_stream = True
             connection.when_lost(viewer.close)
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": RETRY + PING, "more_body": True})
+            await send({"type": "http.response.body", "body": RETRY + self._hello() + PING, "more_body": True})
             while data := await viewer.take(desk.feed.told_to_resync):
                 await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             desk.feed.leave(viewer)
             connection.is_stream = False
+
+    def _hello(self) -> bytes:
+        """Which process this is: what somebody knows of another one is not worth anything."""
+        views = self._desk.views
+        return message("hello", plain({"boot": views.boot, "version": views.version}).encode())

@@ -11,9 +11,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from gateway.config.page import is_loopback
+
 TOPICS: Final = ("state", "tags", "events", "clients")
 MAX_VIEWERS = 64
 """Each is a connection, and a write five times a second."""
+MAX_OF_ADDRESS = 16
+"""A person with two browsers and many tabs, or a small terminal server: nobody alone takes every place."""
+MAX_OF_LOOPBACK = 48
+"""A reverse proxy on this machine brings everybody from there; who comes directly finds room all the same. One on
+another machine is one address: it has MAX_OF_ADDRESS."""
 MAX_SETS = 20
 """That wait for one viewer: four seconds."""
 MAX_BYTES = 2 * 2**20
@@ -26,6 +33,11 @@ RETRY = b"retry: 2000\n\n"
 """How long a browser waits before it comes again."""
 
 
+def share_of(address: str) -> int:
+    """How many pages of one address may be open."""
+    return MAX_OF_LOOPBACK if is_loopback(address) else MAX_OF_ADDRESS
+
+
 def message(topic: str, data: bytes) -> bytes:
     """One event of the stream; `data` is JSON in one line."""
     return b"event: %s\ndata: %s\n\n" % (topic.encode(), data)
@@ -34,11 +46,13 @@ def message(topic: str, data: bytes) -> bytes:
 class Viewer:
     """One of them."""
 
-    __slots__ = ("_is_lost", "_sets", "_size", "_wake", "ended", "is_over", "resyncs", "session", "topics")
+    __slots__ = ("_is_lost", "_sets", "_size", "_wake", "address", "ended", "is_over", "resyncs", "session", "topics")
 
-    def __init__(self, topics: frozenset[str], session: object, ended: Callable[[], bool]) -> None:
-        """`session`: of whom; None: nobody is asked. `ended()`: whether it is over."""
+    def __init__(self, topics: frozenset[str], session: object, ended: Callable[[], bool], address: str = "") -> None:
+        """`session`: of whom; None: nobody is asked. `ended()`: whether it is over. `address`: where it is, as what one
+        person has of addresses (`network_of`)."""
         self.topics = topics
+        self.address = address
         self.session = session
         self.ended = ended
         self.is_over = False

@@ -18,7 +18,7 @@ from tests.support.until import wait_until
 from tests.support.wire import adu
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 SIZES = {"wide": (1280, 860), "narrow": (390, 844)}
 THEMES = ("light", "dark")
@@ -46,6 +46,35 @@ def main(directory: Path) -> None:
                 for size in SIZES:
                     shoot(browser, site, directory, theme, size)
         lost(browser, site, directory)
+
+
+def writing(page: Page, site: Site, directory: Path, theme: str, size: str) -> None:
+    """The question before a write, and the refusal of one that could not be sent; then a view that lacks its data."""
+    page.goto(f"{site.url}/#/tags?tag=press/setpoint")
+    page.click(".detail button:has-text('Write')")
+    page.fill("#write-value", "55")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".write-question")
+    page.wait_for_timeout(700)  # the button that writes rests
+    take(page, directory, "write", theme, size)
+    site.plc.kill()
+    wait_for_text(page, ".write-now", "bad")
+    page.click("button:has-text('Write now')")
+    page.wait_for_selector(".outcome")
+    page.wait_for_timeout(700)
+    take(page, directory, "refused", theme, size)
+    page.keyboard.press("Escape")
+    site.plc.revive()
+    asked: list[Route] = []
+    page.route("**/api/units", asked.append)  # it hangs
+    page.goto(f"{site.url}/#/registers")
+    wait_for_text(page, ".lack", "has not answered for")
+    take(page, directory, "lacking", theme, size)
+    for route in asked:
+        route.abort()
+    page.unroute("**/api/units")
+    page.goto(f"{site.url}/#/events")
+    page.wait_for_selector(".event")
 
 
 class Asking:
@@ -78,6 +107,7 @@ def shoot(browser: Browser, site: Site, directory: Path, theme: str, size: str) 
         page.wait_for_selector(ready)
         page.wait_for_timeout(1500)  # rates and lines need a moment to be worth a picture
         take(page, directory, name, theme, size)
+    writing(page, site, directory, theme, size)
     page.keyboard.press("?")
     page.wait_for_selector("dialog[open]")
     take(page, directory, "help", theme, size)

@@ -18,7 +18,7 @@ from gateway.interfaces import Priority
 from gateway.modbus import rtu
 from gateway.southbound.diallers import make_dialler
 from gateway.southbound.framed import MAX_SILENCES
-from gateway.southbound.link import MIN_LISTEN_S
+from gateway.southbound.listening import MIN_LISTEN_S
 from gateway.southbound.seams import Dial
 from tests.support.lines import LineDevice, echo_zeros
 from tests.support.links import DEADLINE_S, Peer, with_link

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from gateway.errors import LinkError
-from gateway.southbound.link import MAX_LISTEN_S
+from gateway.southbound.listening import MAX_LISTEN_S
 from tests.support.virtual_line import PORT, STREAM, Device, Poll, VirtualLine, ask, play
 
 SEEDS = range(13, 15)

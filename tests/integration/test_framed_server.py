@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gateway.config.model import Limits
+from gateway.config.model_server import Limits
 from gateway.modbus import ascii, rtu
 from tests.support.needs import require_module
 from tests.support.served import FIRST_VALUE, IMAGE, LOOPS, OTHER_IMAGE, SLOW, Served

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.clock import now
-from gateway.config.model import Rule
+from gateway.config.model_server import Rule
 from gateway.front.access import Access
 from gateway.interfaces import Later
 from gateway.traffic import Frame, Tap, Taps, Wanted

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from pymodbus.client import AsyncModbusTlsClient
 
-from gateway.config.model import Limits
+from gateway.config.model_server import Limits
 from gateway.serving import tls as serving
 from gateway.tls.certificates import Certificates
 from gateway.tls.certs import Authority

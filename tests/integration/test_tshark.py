@@ -42,6 +42,13 @@ WAYS = [
     ("ipv6", "[2001:db8::5]:502", "[2001:db8::1]:40000", True),
     ("line", "/dev/ttyUSB0", "", False),
 ]
+CLIENTS = [
+    ("10.9.9.9:50000", "10.0.0.1:5020"),
+    ("10.9.9.9:50001", "http://127.0.0.1:8080"),  # of a browser, at the page
+    ("control socket", ""),
+    ("/dev/ttyUSB1", ""),
+]
+"""peer, local."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +72,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
 
 
 def frames() -> list[Frame]:
-    """Every exchange by every way, in turns; then a client of ours, a retry, a late answer and a broadcast."""
+    """Every exchange by every way and of every client, in turns; then a retry, a late answer and a broadcast."""
     found: list[Frame] = []
 
     def put(
@@ -79,17 +86,9 @@ def frames() -> list[Frame]:
         for where, peer, local, has_ids in WAYS:
             for text, is_request in ((request, True), (answer, False)):
                 put("device", where, peer, local, 17, number if has_ids else 0, bytes.fromhex(text), is_request)
-        for text, is_request in ((request, True), (answer, False)):
-            put(
-                "client",
-                "10.9.9.9:50000",
-                "10.9.9.9:50000",
-                "10.0.0.1:5020",
-                1,
-                number,
-                bytes.fromhex(text),
-                is_request,
-            )
+        for peer, local in CLIENTS:
+            for text, is_request in ((request, True), (answer, False)):
+                put("client", peer, peer, local, 1, number, bytes.fromhex(text), is_request)
     where, peer, local, _ = WAYS[0]
     read, answer = (bytes.fromhex(text) for text in EXCHANGES[2])
     put("device", where, peer, local, 17, 500, read, True)
@@ -147,6 +146,9 @@ def test_comments_tell_the_true_ways(told: list[dict[str, str]]) -> None:
         "really [2001:db8::1]:40000 to [2001:db8::5]:502 by url of ipv6",
         "really the gateway to /dev/ttyUSB0 by url of line",
         "really 10.9.9.9:50000 to 10.0.0.1:5020 by url of 10.9.9.9:50000",
+        "really 10.9.9.9:50001 to http://127.0.0.1:8080 by url of 10.9.9.9:50001",
+        "really control socket to the gateway by url of control socket",
+        "really /dev/ttyUSB1 to the gateway by url of /dev/ttyUSB1",
         "retry",
         "late",
     ]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.config.model import Limits, Rule
+from gateway.config.model_server import Limits, Rule
 from gateway.front.access import Access
 from gateway.serving.udp import MAX_ADDRESSES, MAX_FRAMES, MAX_WAITING_PER_ADDRESS
 from tests.support.needs import require_module

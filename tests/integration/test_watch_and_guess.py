@@ -63,7 +63,7 @@ def test_it_lets_go_of_the_device_when_nobody_reads_the_pipe_any_more(plc: Pymod
         try:
             assert b"1012" in command.stdout.readline()
             command.stdout.close()  # the value never changes: nothing is written that could fail
-            assert command.wait(20) == 0
+            assert command.wait(20) == 141
             assert command.stderr.read() == b""
         finally:
             command.kill()

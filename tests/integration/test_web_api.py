@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -155,11 +157,16 @@ def test_the_stream_tells_what_changes(page: Browser) -> None:
         assert headers["content-type"].startswith("text/event-stream")
         for name, data in stream.events():
             kinds.setdefault(name, data)
-            if kinds.keys() >= {"ping", "state", "tags", "clients"} and kinds["tags"]["changed"]:
+            if kinds.keys() >= {"hello", "ping", "state", "tags", "clients"} and kinds["tags"]["changed"]:
                 break
             if name == "tags":
                 kinds["tags"] = data
-    for name, described in (("state", "StateChange"), ("tags", "TagsChange"), ("clients", "ClientsChange")):
+    for name, described in (
+        ("hello", "Hello"),
+        ("state", "StateChange"),
+        ("tags", "TagsChange"),
+        ("clients", "ClientsChange"),
+    ):
         is_as_described(kinds[name], described)
 
 
@@ -171,7 +178,7 @@ def test_a_stream_has_the_topics_that_were_asked_for(page: Browser) -> None:
             names.add(name)
             if number == 8:
                 break
-    assert names == {"ping", "tags"}
+    assert names == {"hello", "ping", "tags"}
 
 
 def test_metrics_are_text(page: Browser) -> None:
@@ -198,6 +205,41 @@ def test_files_have_a_tag_by_which_they_are_not_sent_again(page: Browser) -> Non
     head = page.ask("HEAD", "/")
     assert (head.status, head.body) == (200, b"")
     assert int(head.headers["content-length"]) == len(first.body)
+
+
+def test_a_tag_that_is_read_again_and_is_the_same_is_told_by_its_block(page: Browser) -> None:
+    tags = page.get("/api/tags").json
+    index = next(tag["i"] for tag in tags["tags"] if tag["name"] == "count")  # always 4711, read every 50 ms
+    block = next(row[5] for row in tags["values"] if row[0] == index)
+    read_ms = next(row[3] for row in tags["values"] if row[0] == index)
+    with page.stream("tags") as stream:
+        stream.head()
+        sets = (data for name, data in stream.events() if name == "tags")
+        found = [next(data for data in sets if block in dict(data["times"])) for _ in range(3)]
+    times = [dict(data["times"])[block] for data in found]
+    assert read_ms <= times[0] < times[1] < times[2]
+    assert times[2] - times[0] < 3000, "with every set: the age that a page shows is right within a second"
+    assert all(dict(data["times"])[block] <= data["now_ms"] for data in found), "no age is below nought"
+
+
+def test_large_answers_are_packed_for_who_takes_it(page: Browser) -> None:
+    packed = page.get("/api/openapi.json", {"Accept-Encoding": "gzip"})
+    assert (packed.headers["content-encoding"], packed.headers["vary"]) == ("gzip", "accept-encoding")
+    assert int(packed.headers["content-length"]) == len(packed.body) < 20_000
+    assert json.loads(gzip.decompress(packed.body)) == OPENAPI
+    for headers in ({}, {"Accept-Encoding": "gzip;q=0"}, {"Accept-Encoding": "br"}):
+        plain = page.get("/api/openapi.json", headers)
+        assert "content-encoding" not in plain.headers
+        assert plain.json == OPENAPI
+    assert "content-encoding" not in page.get("/api/session", {"Accept-Encoding": "gzip"}).headers, "it is small"
+    head = page.ask("HEAD", "/api/openapi.json", headers={"Accept-Encoding": "gzip"})
+    assert (head.status, head.body) == (200, b"")
+
+
+def test_the_clock_of_the_gateway_is_told_in_milliseconds(page: Browser) -> None:
+    before_ms = time.time() * 1000
+    told_ms = int(page.get("/api/session").headers["x-now-ms"])
+    assert before_ms - 1 <= told_ms <= time.time() * 1000
 
 
 def test_without_users_nobody_writes(page: Browser) -> None:

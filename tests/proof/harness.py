@@ -33,7 +33,7 @@ HOST = "127.0.0.1"
 SAMPLE_S = 0.5
 """Between two looks at memory and descriptors."""
 PATIENCE_S = 8.0
-"""For one answer; a forwarded request may wait five seconds for its device to be there (southbound.link)."""
+"""For one answer; a forwarded request may wait five seconds for its device to be there (southbound.conversation)."""
 MAX_COMPLAINTS = 5
 """Shown; all are counted."""
 OUR_BUGS = r"Traceback|\ba bug\b"

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 
 from gateway.bank import Bank
 from gateway.clock import now
-from gateway.config.model import Limits
+from gateway.config.model_server import Limits
 from gateway.config.urls import parse_listen_url
 from gateway.front.counters import Counters
 from gateway.front.freshness import Freshness

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from gateway.config.model import Faults
+from gateway.config.model_devices import Faults
 from gateway.modbus.spec import Table
 from gateway.simulate.plc import Plc
 from gateway.simulate.server import SimServer

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.bank import Bank
-from gateway.config.model import Rule
+from gateway.config.model_server import Rule
 from gateway.front.access import EVERYTHING, Access, Host
 from gateway.front.counters import Counters
 from gateway.front.fifo import Queues

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gateway.bank import Bank
-from gateway.config.model import Rule
+from gateway.config.model_server import Rule
 from gateway.errors import LinkBusy, LinkDown, LinkError, NotRead, OutcomeUnknown
 from gateway.front import audit
 from gateway.front.access import Access, Rights, Terms

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app.blueprint import Blueprint, difference
+from gateway.app.blueprint import Blueprint
+from gateway.app.difference import difference
 from gateway.config.load import load
 
 PLANT = """

@@ -53,6 +53,38 @@ def test_common_scales_are_tried(scale: str, stored: int) -> None:
     assert found.yaml(Table.INPUT) == f"name: {{at: input:10, type: int16, scale: {float(scale):g}}}"
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    ("type_", "stored", "near", "scale"),
+    [
+        ("float32", 2150.0, 21.5, "0.01"),
+        ("float32", 0.215, 21.5, "100"),
+        ("float32", 21500.0, 21.5, "0.001"),
+        ("float64", 2150.0, 21.5, "0.01"),
+        ("float64", 0.0215, 21.5, "1000"),
+        ("int64", 765432100000, 7654321000, "0.01"),
+        ("uint64", 123456789012, 123456789.012, "0.001"),
+    ],
+)
+def test_scales_are_tried_of_floats_and_of_64_bits_too(
+    type_: str, stored: float, near: float, scale: str, order: str
+) -> None:
+    found = best(raw(type_, stored, order), near=near, around=b"\x12\x34\xff\x00")
+    assert (found.type, found.order, found.scale) == (type_.replace("uint", "int"), order, Fraction(scale))
+    assert found.value == pytest.approx(near, rel=1e-6)
+    assert "is the value given" in found.reasons[0] or "0.0%" in found.reasons[0]
+
+
+def test_what_fits_without_a_scale_comes_before_what_needs_one() -> None:
+    fits = [guess for guess in guesses([registers(raw("float32", 21.5, "ABCD"))], 10, near=21.5) if guess.score < 0]
+    assert (fits[0].type, fits[0].scale) == ("float32", 1)
+    assert all(guess.scale != 1 for guess in fits[1:])
+
+
+def test_without_a_value_to_look_for_no_scales_are_tried() -> None:
+    assert {guess.scale for guess in guesses([registers(raw("float32", 2150.0, "ABCD"))], 10)} == {1}
+
+
 def test_a_negative_value() -> None:
     assert best(raw("int16", -125, "ABCD"), near=-12.5).type == "int16"
     assert best(raw("int16", -125, "BADC"), near=-125).order == "BADC"

@@ -11,6 +11,7 @@ from gateway.commission.identity import Identity
 from gateway.commission.ranges import Map
 from gateway.commission.scan import Found, Result
 from gateway.commission.section import section
+from gateway.config.changes import this_version
 from gateway.config.load import load
 from gateway.config.model import Config
 from gateway.config.urls import parse_device_url
@@ -32,6 +33,7 @@ def saved(folder: Path, *units: Found, url: str = "tcp://plc", more: str = "", *
 
 def test_each_unit_keeps_its_id_and_its_addresses(tmp_path: Path) -> None:
     config = saved(tmp_path, found(3, (0, 10), (20, 21)), found(9, (5, 40), table=Table.COILS, limit=16))
+    assert (config.version, config.notes) == (this_version(), ())
     first, second = config.devices.values()
     assert [(poll.read.first, poll.read.count) for poll in first.poll] == [(0, 10), (20, 1)]
     assert [(poll.to.unit, poll.to.address.first) for poll in first.poll] == [(3, 0), (3, 20)]

@@ -20,6 +20,23 @@ def test_includes_add_to_every_section(tmp_path: Path) -> None:
     assert list(config.units) == [2]
 
 
+def test_each_file_has_a_version_of_its_own(tmp_path: Path) -> None:
+    """Of a plant the oldest one counts; of one whose first file says none, all that changed is told."""
+    old, new = 'version: "0.2"\n', 'version: "0.4"\n'
+    device = "devices: {a: {url: sim://, poll: [{read: 'holding:0', to: '1/holding:0'}]}}\n"
+    main = "include: a.yaml\n"
+    assert plant(tmp_path, new + main, {"a.yaml": new + device}).version == "0.4"
+    assert plant(tmp_path, new + main, {"a.yaml": old + device}).version == "0.2"
+    assert plant(tmp_path, old + main, {"a.yaml": new + device}).version == "0.2"
+    assert plant(tmp_path, main, {"a.yaml": new + device}).version is None
+    assert "a.yaml:1:1: version: the file was written for version 99.0" in problems(
+        tmp_path, new + main, {"a.yaml": 'version: "99.0"\n' + device}
+    )[0]  # fmt: skip
+    assert problems(tmp_path, main, {"a.yaml": "version: new\n" + device}) == [
+        "a.yaml:1:10: version: `new` is no version of the gateway; write one such as `0.4`"
+    ]
+
+
 def test_the_same_name_twice_names_both_places(tmp_path: Path) -> None:
     files = {"b.yaml": "devices:\n  a: {url: sim://}\nserver: {backlog: 6}\n"}
     text = "include: b.yaml\nserver: {backlog: 5}\ndevices:\n  a: {url: sim://}\n"

@@ -125,6 +125,21 @@ def test_what_is_wrong_stands_before_everything_else_and_says_whose_it_is() -> N
     assert "boiler_1 holding:0..49 (400001..400050) every 100ms: 7.4 of 10 a second, 100 % of the link" in wrong
 
 
+def test_what_is_not_measured_yet_is_shown_as_not_known() -> None:
+    """In the first seconds of a gateway: neither 0 nor behind what is asked for."""
+    new = job("holding:0..9 (400001..400010)", achieved_per_s=None, took_s=None, overload_percent=0.0)
+    late = job("coils:0..9 (000001..000010)", achieved_per_s=9.0)
+    snapshot = {"gateway": {}, "links": [link("l", load_percent=None)], "devices": [device("d", "l", 1)], "routes": []}
+    snapshot["devices"][0]["jobs"] = [new, late]
+    lines = page(snapshot)
+    assert cells(lines, "links", "l")[:3] == ["l", "up", "-"]
+    below = [line.strip() for line in lines[[line.strip() for line in lines].index("jobs") + 3 :]]
+    assert [" ".join(line.split()) for line in below[:2]] == [
+        "d coils:0..9 (000001..000010) 100ms 9 of 10 1.23ms 4.2ms 4%",
+        "d holding:0..9 (400001..400010) 100ms - of 10 1.23ms - -",
+    ]
+
+
 def test_the_tables_tell_the_rest_the_worst_first() -> None:
     lines = page(sick_plant())
     assert cells(lines, "links", "boilers")[:6] == ["boilers", "via", "tcp://192.168.100.21:502", "up", "134%", "2"]

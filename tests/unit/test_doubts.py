@@ -5,7 +5,8 @@ from __future__ import annotations
 from gateway.errors import LinkDown, LinkError, RequestTimeout, UnitSilent
 from gateway.interfaces import Priority, Request
 from gateway.southbound.doubts import LONGEST, MAX_OWED, MAX_QUESTIONS, MAX_WINDOWS
-from gateway.southbound.link import MIN_LISTEN_S, Link
+from gateway.southbound.link import Link
+from gateway.southbound.listening import MIN_LISTEN_S
 from gateway.southbound.seams import Settings
 from tests.unit.test_link import LineCase
 

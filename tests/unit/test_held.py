@@ -225,7 +225,7 @@ def test_a_slider_leaves_one_write_to_verify() -> None:
     plant.run(2)
     for value in range(200):
         write(plant, f"06 0003 {value:04x}", 1.0)
-    assert len(plant.group.jobs[0]._held) == 1
+    assert len(plant.group.jobs[0].overlay.held) == 1
     plant.run(3)
     assert not plant.group.jobs[0].is_writing
 
@@ -241,7 +241,7 @@ def test_a_write_of_unknown_outcome_ends_what_was_held_there_and_nothing_else() 
     plant.run(2)
     assert plant.read(3, 2) == [9, 6]
     written([plant.group], pdu("10 0000 000a 14" + "00" * 20), None, 30.0)
-    assert not plant.group.jobs[0]._held
+    assert not plant.group.jobs[0].overlay.held
     plant.run(2)
     assert plant.read(3, 2) == [9, 9]
 

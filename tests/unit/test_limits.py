@@ -15,7 +15,7 @@ import pytest
 
 from gateway.bank import Bank
 from gateway.clock import now
-from gateway.config.model import Limits, Rule
+from gateway.config.model_server import Limits, Rule
 from gateway.config.urls import ListenUrl
 from gateway.front.access import Access
 from gateway.front.counters import Counters

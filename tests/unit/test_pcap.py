@@ -158,6 +158,26 @@ def test_what_has_no_address_gets_one_that_nobody_has(
     assert asked[2:6] == expected
 
 
+@pytest.mark.parametrize(
+    ("peer", "local", "expected", "really"),
+    [
+        ("control socket", "", ("203.0.113.1", FIRST_MADE_UP_PORT), "really control socket to the gateway"),
+        (
+            "10.1.2.3:51000",
+            "http://127.0.0.1:8080",
+            ("10.1.2.3", 51000),
+            "really 10.1.2.3:51000 to http://127.0.0.1:8080",
+        ),
+    ],
+)
+def test_who_asks_by_the_page_or_the_control_socket_is_not_taken_for_a_modbus_client(
+    peer: str, local: str, expected: tuple[str, int], really: str
+) -> None:
+    """No address of ours is written as one that serves Modbus, and the comment tells the way."""
+    (asked,) = packets(frame(side="client", where=peer, peer=peer, local=local), url="")
+    assert (asked[2:4], asked[4:6], asked.comment) == (expected, ("198.51.100.1", 502), really)
+
+
 def test_two_devices_that_differ_by_their_port_only_are_two_conversations() -> None:
     first, second = packets(frame(peer="10.0.0.5:4001"), frame(peer="10.0.0.5:4002"))
     assert (first.source_port, second.source_port) == (40000, FIRST_MADE_UP_PORT)

@@ -34,6 +34,7 @@ class Watched(Polled):
 def test_a_job_that_keeps_its_rate_says_so() -> None:
     plant = Watched(every_s=0.1, took_s=0.02)
     assert plant.row["achieved_per_s"] is None
+    assert plant.rates.load_percent("plc") is None, "not 0: nobody knows yet"
     plant.run(40)
     row = plant.row
     assert row["requested_per_s"] == pytest.approx(10)

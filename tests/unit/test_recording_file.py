@@ -65,7 +65,14 @@ def test_what_is_wrong_is_told_with_its_line(line: str, why: str) -> None:
     assert str(error.value).startswith(why)
 
 
+def test_answers_that_cannot_be_to_their_requests_are_counted() -> None:
+    fits = Exchange(0.0, 1, bytes.fromhex("0300000002"), bytes.fromhex("030400010002"), 0.001)
+    unfit = fits._replace(at_s=1.0, answer=bytes.fromhex("030200010002"))
+    found = parse([header_line(HEADER), exchange_line(fits), exchange_line(unfit), last_line(2.0, "", 2, 0)])
+    assert (found.unfit, found.is_whole, len(found.exchanges)) == (1, True, 2)
+
+
 @pytest.mark.parametrize("line", ["", "devices:\n", "{}\n", '{"gateway_recording": 2}\n', "[]\n", "\0\xff\n"])
 def test_what_is_no_recording_is_told_so(line: str) -> None:
-    with pytest.raises(NoRecording, match=r"^(this is no recording|it has version 2)"):
+    with pytest.raises(NoRecording, match=r"^(this is no recording|it has version 2|the file is empty)"):
         parse([line] if line else [])

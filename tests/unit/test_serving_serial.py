@@ -11,7 +11,7 @@ import pytest
 
 from gateway.bank import Bank
 from gateway.clock import now
-from gateway.config.model import Rule
+from gateway.config.model_server import Rule
 from gateway.config.urls import parse_listen_url
 from gateway.front.access import Access
 from gateway.front.counters import Counters

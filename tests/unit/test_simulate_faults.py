@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from gateway.config.model import Faults
+from gateway.config.model_devices import Faults
 from gateway.modbus.spec import Table
 from gateway.simulate.faults import FaultyUnit, Manners, Memory, touched
 from tests.support.wire import adu, hexed

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.app.tagwrite import request_of
-from gateway.config import model
+from gateway.config import model, model_devices
 from gateway.config.addresses import parse_address, parse_place
 from gateway.errors import AskError
 from gateway.places import place_of, resolve_tag
@@ -20,6 +20,14 @@ CASES: list[tuple[dict[str, Any], Any, str]] = [
     ({"type": "int16"}, -1.0, "06 0064 ffff"),
     ({"type": "uint32"}, 0x12345678, "10 0064 0002 04 12345678"),
     ({"type": "uint64"}, 2**63 + 1, "10 0064 0004 08 8000000000000001"),
+    ({"type": "uint64"}, "18446744073709551615", "10 0064 0004 08 ffffffffffffffff"),
+    ({"type": "int64"}, " -9007199254740993 ", "10 0064 0004 08 ffdfffffffffffff"),
+    (
+        {"type": "int64", "scale": Fraction(1, 10), "as_": "raw"},
+        "900719925474099.3",
+        "10 0064 0004 08 0020000000000001",
+    ),
+    ({"type": "uint64", "range": (Fraction(0), Fraction(2**64 - 2))}, 2**64 - 2, "10 0064 0004 08 fffffffffffffffe"),
     ({"type": "float32"}, 12.5, "10 0064 0002 04 41480000"),
     ({"type": "float32", "order": "CDAB"}, 12.5, "10 0064 0002 04 41480000"),  # our image is always ABCD
     ({"type": "float64"}, 0.1, "10 0064 0004 08 3fb999999999999a"),
@@ -54,6 +62,9 @@ REFUSED: list[tuple[dict[str, Any], Any, str]] = [
     ({"type": "float32"}, float("nan"), "is no number"),
     ({"type": "float32"}, "fast", "'fast' is no number"),
     ({"type": "float32"}, "1/0", "is no number"),
+    ({"type": "float32"}, "1e999999999", "is no number"),  # as a fraction it would take minutes
+    ({"type": "uint64"}, "9" * 500, "is no number"),
+    ({"type": "uint64", "range": (Fraction(0), Fraction(2**64 - 2))}, 2**64 - 1, "0 to 18446744073709551614"),
     ({"type": "float32"}, None, "None is no number"),
     ({"type": "float32"}, [1], "is no number"),
     ({"type": "bool", "to": "coils:5"}, 2, "it can be true or false"),
@@ -66,8 +77,8 @@ REFUSED: list[tuple[dict[str, Any], Any, str]] = [
 def request_for(keys: dict[str, Any], value: Any) -> bytes:
     keys = {"at": "holding:0", "to": "holding:100", "write": True, **keys}
     keys["at"], keys["to"] = parse_address(keys["at"]), parse_place(keys["to"])
-    configured = model.Tag.model_construct(**keys)
-    device = model.Device.model_construct(tags={"level": configured})
+    configured = model_devices.Tag.model_construct(**keys)
+    device = model_devices.Device.model_construct(tags={"level": configured})
     config = model.Config.model_construct(devices={"press": device})
     tag = resolve_tag("level", configured, device)
     place = place_of(config, configured, tag)

@@ -50,6 +50,19 @@ def test_devices_come_with_what_is_worst_first() -> None:
     assert [row.colour for row in rows] == ["red", "yellow", "yellow", "", "dim"]
 
 
+def test_what_is_not_measured_yet_is_shown_as_not_known() -> None:
+    """In the first seconds of a gateway: neither 0 nor behind what is asked for."""
+    new = device("new")
+    new["jobs"][0] |= {"achieved_per_s": None, "took_s": None}
+    now = look(1.0, new)
+    now.status["links"][0]["load_percent"] = None
+    devices, links, jobs = (view(title, now) for title in ("devices", "links", "jobs"))
+    assert dict(zip([column.name for column in devices.columns], devices.rows[0].cells, strict=True))["got/s"] == "-"
+    assert dict(zip([column.name for column in links.columns], links.rows[0].cells, strict=True))["load"] == "-"
+    cells = dict(zip([column.name for column in jobs.columns], jobs.rows[0].cells, strict=True))
+    assert (cells["a second"], cells["skipped"], cells["took"]) == ("- of 2", "-", "-")
+
+
 def test_rates_are_differences_a_second() -> None:
     before = look(10.0, device("a", good_requests=10, failed_requests=1), requests=100, exceptions=1)
     now = look(12.0, device("a", good_requests=30, failed_requests=5), requests=300, exceptions=2)

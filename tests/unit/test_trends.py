@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from gateway.app.trending import meaning_in
+from gateway.config.load import load
 from gateway.hub import Hub, Point
 from gateway.trends import AT_ONCE, BYTES_EACH, DEFAULT_BYTES, Trends, resolution
 from gateway.values import Quality, Value
@@ -25,7 +29,8 @@ class Case:
     def __init__(self, keep_s: float = 60.0, tags: int = 1, max_bytes: int = 1_000_000) -> None:
         self.hub, self.source, self.now_s = Hub(), Source(), START_S
         self.points = [self.add(f"t{number}") for number in range(tags)]
-        self.trends = Trends(self.hub, keep_s, max_bytes)
+        self.means: dict[tuple[str, str], str] = {}
+        self.trends = Trends(self.hub, keep_s, max_bytes, self.means.get)
 
     def add(self, name: str) -> Point:
         return self.hub.point("press", name, self.source)
@@ -245,3 +250,65 @@ def test_whole_numbers_stay_whole() -> None:
     case.go(1)
     ((_, low, *_), *_) = case.series()
     assert isinstance(low, int)
+
+
+def test_a_tag_that_means_something_else_has_no_past() -> None:
+    """A reload has given t0 another unit; t1 goes on."""
+    case = Case(tags=2)
+    case.put(20.0)
+    case.put(1.0, 1)
+    case.go(5)
+    means = {("press", "t0"): "F"}
+    case.trends.configure(60.0, means.get)
+    assert case.series() == [], "from the moment of the reload on, before anything is made anew"
+    case.go(3)
+    assert [at for at, *_ in case.series()] == [5.0, 6.0, 7.0, 8.0]
+    assert [at for at, *_ in case.series(tag="t1")] == [float(at) for at in range(9)]
+
+
+def test_a_reload_that_comes_while_the_resolution_changes_drops_it_too() -> None:
+    case = Case(tags=50, max_bytes=50 * 60 * BYTES_EACH)
+    for number in range(50):
+        case.put(number, number)
+    case.go(5)
+    for number in range(50, 2 * AT_ONCE):
+        case.add(f"t{number}")
+    assert case.trends.tick(case.now_s), "it rests half way"
+    case.trends.configure(60.0, {("press", "t0"): "bar"}.get)
+    case.go(1)
+    assert min(at for at, *_ in case.series()) >= 4.0
+    assert min(at for at, *_ in case.series(tag="t1")) == 0.0
+
+
+def test_what_the_numbers_of_a_tag_mean(tmp_path: Path) -> None:
+    head = """
+server: {listen: "tcp://127.0.0.1:0"}
+links: {line: {url: "tcp://10.0.0.1:502"}}
+devices:
+  silo:
+    link: line
+    unit: 3
+    order: CDAB
+    tags: {level: {at: "holding:4", type: float32, scale: 0.1, unit: bar, to: "1/input:0"}}
+"""
+
+    def meaning(before: str = "", after: str = "") -> object:
+        path = tmp_path / "plant.yaml"
+        assert before in head
+        path.write_text(head.replace(before, after) if before else head, encoding="utf-8")
+        return meaning_in(load(path))(("silo", "level"))
+
+    same = [
+        ("1/input:0", "1/input:8"),
+        ("scale: 0.1", "scale: 1e-1"),
+        ("order: CDAB\n", "order: CDAB\n    every: 5s\n"),
+    ]
+    others = [
+        ("bar", "psi"), ("0.1,", "0.01,"), ("float32,", "float32, offset: 1,"), ("float32", "int32"), (":4", ":6"),
+        ("CDAB", "ABCD"), ("unit: 3", "unit: 4"), ("10.0.0.1", "10.0.0.2"), ("float32,", "float32, no_value: -1,"),
+    ]  # fmt: skip
+    for pair in same:
+        assert meaning(*pair) == meaning(), pair
+    for pair in others:
+        assert meaning(*pair) != meaning(), pair
+    assert meaning() == meaning()

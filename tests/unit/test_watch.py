@@ -6,7 +6,8 @@ import asyncio
 import os
 from pathlib import Path
 
-from gateway.app.blueprint import MAX_NAMES, Blueprint, difference
+from gateway.app.blueprint import MAX_NAMES, Blueprint
+from gateway.app.difference import difference
 from gateway.app.watch import look, watch
 from gateway.config.load import load
 

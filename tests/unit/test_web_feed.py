@@ -14,6 +14,7 @@ from gateway.hub import Hub, Point, Subscription
 from gateway.values import Quality
 from gateway.web import feed as feed_file
 from gateway.web import viewers as viewers_file
+from gateway.web.blocks import Blocks
 from gateway.web.feed import Feed, _Making
 from gateway.web.slices import COPIED, PARTS, Slices, Text
 from gateway.web.snapshots import Snapshots
@@ -65,6 +66,8 @@ class Plant:
         self.list[number].value = value  # type: ignore[assignment]
         self.list[number].touch()
 
+    boot = "b00t"
+
     def tags(self) -> Iterator[dict[str, Any]]:
         return ({"i": point.index, "name": point.tag} for point in self.points())
 
@@ -102,7 +105,8 @@ class Told:
     """What one making says, tick by tick."""
 
     def __init__(self, plant: Plant) -> None:
-        self.making = _Making(plant)  # type: ignore[arg-type]
+        self.blocks = Blocks()
+        self.making = _Making(plant, self.blocks)  # type: ignore[arg-type]
 
     def tick(self, wanted: frozenset[str] = EVERYTHING) -> dict[str, Any]:
         async def made() -> dict[str, Any]:
@@ -117,22 +121,37 @@ class Told:
 def test_only_what_has_changed_is_told() -> None:
     plant = Plant()
     told = Told(plant)
-    assert told.tick()["tags"] == {"generation": 3, "changed": []}
+    first = told.tick()["tags"]
+    assert (first["generation"], first["times"], first["changed"]) == (3, [], [])
     plant.set(1, 2.5)
-    assert told.tick()["tags"]["changed"] == [[1, 2.5, "good", 1000, ""]]
+    assert told.tick()["tags"]["changed"] == [[1, 2.5, "good", 1000, "", 0]]
+    told.tick()
     plant.set(1, 2.5)
     assert "tags" not in told.tick()
 
 
 def test_values_are_json_whatever_they_are() -> None:
-    plant = Plant(8)
+    told_as: list[tuple[Any, Any]] = [
+        (True, True),
+        (-5, -5),
+        (1.5, 1.5),
+        (float("nan"), None),
+        (float("inf"), None),
+        ('quoted "text"\n', 'quoted "text"\n'),
+        (None, None),
+        (2**53 - 1, 2**53 - 1),
+        (2**53 + 1, "9007199254740993"),  # a browser would read 9007199254740992
+        (1 - 2**53, 1 - 2**53),
+        (-(2**63), "-9223372036854775808"),
+        (2**64 - 1, "18446744073709551615"),
+    ]
+    plant = Plant(len(told_as))
     told = Told(plant)
     told.tick()
-    values = [True, -5, 1.5, float("nan"), float("inf"), 'quoted "text"\n', None, 2**64]
-    for number, value in enumerate(values):
+    for number, (value, _) in enumerate(told_as):
         plant.set(number, value)
     changed = {row[0]: row[1] for row in told.tick()["tags"]["changed"]}
-    assert [changed[number] for number in range(8)] == [True, -5, 1.5, None, None, 'quoted "text"\n', None, 2**64]
+    assert [changed[number] for number in range(len(told_as))] == [shown for _, shown in told_as]
 
 
 def test_more_changes_than_a_set_has_room_for_come_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,17 +186,51 @@ def test_what_grows_old_unnoticed_is_found() -> None:
     assert {(row[2], row[4]) for row in rows} == {("bad", "no answer")}
 
 
-def test_what_is_read_again_and_is_the_same_is_told_now_and_then() -> None:
+def test_what_is_read_again_and_is_the_same_is_told_once_for_its_block() -> None:
+    """So the age of ten thousand tags is right within a set, and costs what their blocks cost."""
     plant = Plant(10)
     told = Told(plant)
     for _ in range(12):
         told.tick()
     plant.block.good_time_ns += 1_000_000_000
-    assert not any("tags" in told.tick() for _ in range(22))
-    plant.block.good_time_ns += 4_000_000_000
-    rows = [row for _ in range(22) for row in told.tick().get("tags", {"changed": []})["changed"]]
-    assert sorted(row[0] for row in rows) == list(range(10))
-    assert {row[3] for row in rows} == {6000}
+    (tags,) = [data["tags"] for _ in range(3) if "tags" in (data := told.tick())]
+    assert (tags["times"], tags["changed"]) == ([[0, 2000]], [])
+    other = Block()
+    other.good_time_ns = 7_000_000_000
+    plant.list[3].source = other  # it has moved to another block: its row says so
+    rows = [row for _ in range(12) for row in told.tick().get("tags", {"changed": []})["changed"]]
+    assert rows == [[3, None, "good", 7000, "", 1]]
+
+
+def test_many_blocks_are_told_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_file, "BLOCKS_PER_SET", 4)
+    plant = Plant(10)
+    for point in plant.list:
+        point.source = Block()
+    told = Told(plant)
+    for point in plant.list:
+        told.blocks.number(point.source)
+    seen: set[int] = set()
+    for tick in range(3):
+        for point in plant.list:
+            point.source.good_time_ns += 1_000_000_000  # type: ignore[attr-defined]
+        times = told.tick()["tags"]["times"]
+        assert len(times) == (4, 4, 2)[tick]
+        seen |= {row[0] for row in times}
+    assert seen == set(range(10))
+
+
+def test_blocks_that_are_gone_are_forgotten_and_their_numbers_are_nobodys() -> None:
+    plant = Plant(2)
+    told = Told(plant)
+    plant.set(0, 1)
+    told.tick()
+    before, plant.block = plant.block, Block()
+    for point in plant.list:
+        plant.hub.point("press", point.tag, plant.block)
+    told.tick()
+    assert before not in dict(told.blocks.all())
+    assert told.blocks.number(plant.block) > 0
 
 
 def test_other_tags_are_another_generation() -> None:
@@ -186,7 +239,8 @@ def test_other_tags_are_another_generation() -> None:
     told.tick()
     plant.set(1, 5)
     plant.hub.remove("press", "t1", plant.list[1])
-    assert told.tick()["tags"] == {"generation": 4, "changed": []}
+    tags = told.tick()["tags"]
+    assert (tags["generation"], tags["changed"]) == (4, [])
 
 
 # -- links and devices -------------------------------------------------------------------------------------------------
@@ -246,8 +300,8 @@ def test_events_and_clients_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None
 # -- viewers -----------------------------------------------------------------------------------------------------------
 
 
-def viewer(topics: frozenset[str] = EVERYTHING) -> Viewer:
-    return Viewer(topics, None, lambda: False)
+def viewer(topics: frozenset[str] = EVERYTHING, address: str = "") -> Viewer:
+    return Viewer(topics, None, lambda: False, address)
 
 
 def test_nothing_is_made_when_nobody_watches() -> None:
@@ -257,7 +311,7 @@ def test_nothing_is_made_when_nobody_watches() -> None:
         await asyncio.sleep(0)
         assert not plant.asked
         first = viewer()
-        assert feed.join(first)
+        assert not feed.join(first)
         assert b"event: state" in await first.take(lambda: None)
         feed.leave(first)
         while feed._task is not None:
@@ -275,13 +329,30 @@ def test_viewers_share_what_was_made_once() -> None:
     async def test() -> None:
         plant = Plant()
         feed = Feed(plant, lambda: None)  # type: ignore[arg-type]
-        viewers = [viewer(frozenset({"tags"})) for _ in range(viewers_file.MAX_VIEWERS)]
-        assert all(feed.join(each) for each in viewers)
-        assert not feed.join(viewer())
+        viewers = [viewer(frozenset({"tags"}), f"10.0.0.{number}") for number in range(viewers_file.MAX_VIEWERS)]
+        assert not any(feed.join(each) for each in viewers)
+        assert feed.join(viewer()) == "64 pages are open already: close one of them"
         sets = [await each.take(lambda: None) for each in viewers]
         assert len({id(data) for data in sets}) == 1
         await feed.close()
         assert {await each.take(lambda: None) for each in viewers} == {b""}
+
+    asyncio.run(test())
+
+
+def test_no_address_takes_every_place() -> None:
+    async def test() -> None:
+        feed = Feed(Plant(), lambda: None)  # type: ignore[arg-type]
+        theirs = [viewer(EVERYTHING, "10.0.0.1") for _ in range(viewers_file.MAX_OF_ADDRESS)]
+        assert not any(feed.join(each) for each in theirs)
+        assert feed.join(viewer(EVERYTHING, "10.0.0.1")).startswith("16 pages of 10.0.0.1 are open already")
+        assert (feed.refused, feed.crowded) == (1, 1)
+        assert not feed.join(viewer(EVERYTHING, "10.0.0.2"))
+        feed.leave(theirs[0])
+        assert not feed.join(viewer(EVERYTHING, "10.0.0.1"))
+        for _ in range(viewers_file.MAX_OF_LOOPBACK - viewers_file.MAX_OF_ADDRESS):
+            assert not feed.join(viewer(EVERYTHING, "127.0.0.1")), "a reverse proxy may bring more"
+        await feed.close()
 
     asyncio.run(test())
 
@@ -338,7 +409,7 @@ def test_a_session_that_is_over_ends_its_streams() -> None:
 def test_a_snapshot_is_shared_but_not_with_who_came_after_it_was_begun() -> None:
     async def test() -> None:
         plant = Plant()
-        snapshots = Snapshots(plant)  # type: ignore[arg-type]
+        snapshots = Snapshots(plant, Blocks())  # type: ignore[arg-type]
         first = await snapshots.tags()
         plant.set(0, 1)
         assert await snapshots.tags() is first  # half a second
@@ -356,7 +427,7 @@ def test_a_snapshot_is_not_shared_beyond_a_reload() -> None:
 
     async def test() -> None:
         plant = Plant()
-        snapshots = Snapshots(plant)  # type: ignore[arg-type]
+        snapshots = Snapshots(plant, Blocks())  # type: ignore[arg-type]
         await snapshots.tags()
         plant.hub.remove("press", "t0", plant.list[0])
         plant.hub.point("press", "new", plant.block)
@@ -370,7 +441,7 @@ def test_a_snapshot_is_not_shared_beyond_a_reload() -> None:
 def test_many_who_come_together_wait_for_one() -> None:
     async def test() -> None:
         plant = Plant(2000)
-        snapshots = Snapshots(plant)  # type: ignore[arg-type]
+        snapshots = Snapshots(plant, Blocks())  # type: ignore[arg-type]
         asked = plant.asked["points"]
         found = await asyncio.gather(*(snapshots.tags() for _ in range(50)))
         assert len({id(data) for data in found}) == 1
@@ -382,7 +453,7 @@ def test_many_who_come_together_wait_for_one() -> None:
 def test_a_state_has_all_rows_and_what_is_wrong() -> None:
     plant = Plant()
     plant.state_of["d1"] = "down"
-    state = json.loads(asyncio.run(Snapshots(plant).state()))  # type: ignore[arg-type]
+    state = json.loads(asyncio.run(Snapshots(plant, Blocks()).state()))  # type: ignore[arg-type]
     assert [row["name"] for row in state["devices"]] == ["d0", "d1"]
     assert state["findings"] == [{"text": "d1 is down"}]
 
@@ -402,5 +473,5 @@ def test_a_long_text_is_put_together_as_its_parts_come() -> None:
 
 def test_a_plant_without_tags_has_a_snapshot() -> None:
     plant = Plant(tags=0)
-    found = json.loads(asyncio.run(Snapshots(plant).tags()))  # type: ignore[arg-type]
+    found = json.loads(asyncio.run(Snapshots(plant, Blocks()).tags()))  # type: ignore[arg-type]
     assert found["values"] == []

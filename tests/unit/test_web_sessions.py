@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from gateway.config.model import User
+from gateway.config.model_web import User
 from gateway.config.page import WebUrl
 from gateway.config.passwords import Password, _hash
 from gateway.web import sessions as file
 from gateway.web.guard import Hosts, is_own_origin
-from gateway.web.sessions import Refusal, Session, Sessions, Throttle, _network
+from gateway.web.sessions import Refusal, Session, Sessions, Throttle, network_of
 
 SALT = b"s" * 16
 
@@ -167,7 +167,7 @@ def test_few_may_wait_for_their_turn(sessions: Sessions) -> None:
     ],
 )
 def test_what_one_person_has_of_addresses(address: str, network: str) -> None:
-    assert _network(address) == network
+    assert network_of(address) == network
 
 
 # -- names and origins -------------------------------------------------------------------------------------------------

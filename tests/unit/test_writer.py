@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import LinkBusy, LinkDown, LinkError, OutcomeUnknown, RequestTimeout
 from gateway.interfaces import Priority, Request, Steps, Write, once
-from gateway.southbound.link import MAX_WAIT_S
+from gateway.southbound.conversation import MAX_WAIT_S
 from gateway.southbound.writer import BUSY_PAUSE_S, MAX_BUSY, MAX_LINES, MAX_WAITING, Writer
 from tests.support.fake import ManualTime
 

@@ -84,14 +84,15 @@ export function bytes(value) {
 }
 
 /**
- * A tag's value. Whole numbers in full, others with six significant digits; no value is a dash.
+ * A tag's value. Whole numbers in full as long as every digit is sure (larger ones come as texts of their digits),
+ * others with six significant digits; no value is a dash.
  * @param {unknown} value
  */
 export function value(value) {
   if (value === null || value === undefined) return NONE;
   if (typeof value === "boolean") return value ? "on" : "off";
   if (typeof value === "number") {
-    if (Number.isInteger(value) && Math.abs(value) < 1e15) return count0(value);
+    if (Number.isSafeInteger(value)) return count0(value);
     const size = Math.abs(value);
     if (size >= 1e9 || size < 1e-4) return value.toExponential(DIGITS - 2);
     return String(Number(value.toPrecision(DIGITS)));

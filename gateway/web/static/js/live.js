@@ -60,6 +60,12 @@ export class Live {
     /** @type {number | undefined} */
     this._hidden = undefined;
     this._watch = 0;
+    /** Of the gateway's process. */
+    this._boot = "";
+    /** Why the gateway gives us no stream; empty: it does, or cannot be reached. */
+    this.refusal = "";
+    /** Called when the gateway was started anew, with its version. @type {(version: string) => void} */
+    this.onRestart = () => {};
     document.addEventListener("visibilitychange", () => this._onVisibility());
     window.addEventListener("online", () => this._retryNow());
     window.addEventListener("pagehide", () => this._closeAll());
@@ -162,6 +168,7 @@ export class Live {
     source.onerror = () => this._failed(stream);
     for (const topic of topics) source.addEventListener(topic, (event) => this._heard(stream, topic, event));
     source.addEventListener("ping", () => this._alive(stream));
+    source.addEventListener("hello", (event) => this._met(stream, JSON.parse(event.data)));
     source.addEventListener("resync", () => {
       this._alive(stream);
       if (stream === this._stream) this._catchUp([...this._subscribers]);
@@ -177,10 +184,19 @@ export class Live {
     this._stream = stream;
     this._next = null;
     this._retry_ms = RETRY_FIRST_MS;
+    this.refusal = "";
     this._alive(stream);
     for (const subscriber of this._subscribers) subscriber.fresh = true;
     const loads = this._welcome(stream.topics);
     if (!wasLive) void this._liveAfter(stream, loads);
+  }
+
+  /** @param {Stream} stream @param {{boot: string, version: string}} process */
+  _met(stream, { boot, version }) {
+    if (stream !== this._stream) return;
+    const before = this._boot;
+    this._boot = boot;
+    if (before && boot !== before) this.onRestart(version);
   }
 
   /** Tell the new ones to load their snapshot. @param {Set<Topic>} topics */
@@ -263,8 +279,18 @@ export class Live {
     this._timer = window.setTimeout(async () => {
       this._timer = undefined;
       // A stream that is refused does not say why; the session does.
-      await this._api.loadSession().catch(() => {});
+      const isReached = await this._api.loadSession().then(
+        () => true,
+        () => false,
+      );
       if (!this._api.isLetIn) return this._api.onSignedOut();
+      this.refusal = isReached ? await this._api.refusal("stream?topics=state") : "";
+      if (!this._started) return;
+      if (this.refusal && this._stream) {
+        // The old one has the place that the new one lacks.
+        this._closeAll();
+        this._setLive(false);
+      }
       this._settleNow();
     }, wait_ms);
   }

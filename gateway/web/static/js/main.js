@@ -57,6 +57,9 @@ const BANNER_AFTER_S = 1;
 /** While snapshots are on their way. */
 const BANNER_LOADING_S = 10;
 const TICK_MS = 500;
+/** A view that lacks its data for less is not worth a word; after the second, the answer is late. */
+const LACK_AFTER_S = 0.4;
+const SLOW_S = 3;
 
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const theme = /** @type {{chosen(): string, next(): string}} */ (/** @type {any} */ (window).gatewayTheme);
@@ -73,6 +76,12 @@ const context = { api, live, session: api.session, format, go, dialog, state, ta
 /** What is open: @type {{name: string, module: Module, view: View} | null} */
 let current = null;
 let opening = 0;
+/** The view could not be opened for want of an answer: it is tried again when there is one. */
+let isFailed = false;
+/** Of the gateway that this page was loaded from. */
+let pageVersion = "";
+/** Since when the view lacks what it is to show; 0: it does not. */
+let lacking_ms = 0;
 
 // -- the router ---------------------------------------------------------------------------------------------------
 
@@ -117,13 +126,14 @@ async function route() {
 async function open(name, title, load, params) {
   const mine = ++opening;
   const isFirst = current === null;
+  isFailed = false;
   current?.view.close();
   current = null;
   document.body.dataset.view = name;
   viewTitle = title;
   showTitle();
   const root = h("div", { class: `view view-${name}` });
-  content.replaceChildren(root);
+  content.replaceChildren(lack, root);
   content.scrollTop = 0;
   window.scrollTo(0, 0);
   try {
@@ -136,6 +146,7 @@ async function open(name, title, load, params) {
   } catch (error) {
     if (mine !== opening) return;
     if (error instanceof ApiError && error.status === 401) return; // the login is on its way
+    isFailed = error instanceof ApiError;
     showFailure(root, title, error);
     if (!(error instanceof ApiError)) console.error(error);
   }
@@ -147,6 +158,31 @@ function showFailure(root, title, error) {
   const again = h("button", { type: "button", class: "button", on: { click: () => route() } }, "Try again");
   const text = error instanceof ApiError ? error.message : "the page could not be loaded; reload it";
   fill(root, h("header", { class: "head" }, h("h1", {}, title)), h("div", { class: "empty" }, h("p", {}, text), again));
+}
+
+/** After the gateway was started anew: nothing that the view knows is kept. @param {string} version */
+function restarted(version) {
+  const isOther = version !== pageVersion;
+  if (isOther && !dialog.isOpen()) return location.reload(); // its page may be another, too
+  if (isOther) notify(`The gateway is ${version} now: load this page anew`, "warning");
+  else notify("The gateway was started anew", "info");
+  current?.view.close();
+  current = null;
+  void route();
+}
+
+const lack = h("p", { class: "notice lack", role: "status", hidden: true });
+
+/** A view that has nothing to show yet says why. */
+function showLack() {
+  const isLacking = api.isLetIn && !isFailed && (current === null || !state.isLoaded || tags.isAwaited);
+  if (!isLacking) lacking_ms = 0;
+  else lacking_ms ||= Date.now();
+  const waited_s = lacking_ms ? (Date.now() - lacking_ms) / 1000 : 0;
+  lack.hidden = waited_s < LACK_AFTER_S;
+  if (lack.hidden) return;
+  const since = waited_s < SLOW_S ? "…" : `, which has not answered for ${format.count(waited_s)} s.`;
+  setText(lack, `${viewTitle}: asking the gateway${since} What this view shows comes when it answers.`);
 }
 
 // -- navigation, help, theme --------------------------------------------------------------------------------------
@@ -285,6 +321,7 @@ function enter() {
   void route();
 }
 document.addEventListener("letin", enter);
+live.onRestart = restarted;
 api.onSignedOut = () => {
   leave();
   notify("Your session has ended: sign in again", "warning");
@@ -295,6 +332,8 @@ function showLive() {
   const lost_s = live.lost_s;
   const isLost = isShown && !live.isLive;
   setAttribute(document.documentElement, "data-live", isLost ? "no" : "yes");
+  showLack();
+  if (isFailed && live.isLive) void route();
   const banner = element("lost");
   const isBanner = isLost && lost_s >= (live.isConnected ? BANNER_LOADING_S : BANNER_AFTER_S) && !document.hidden;
   if (isBanner) {
@@ -302,8 +341,10 @@ function showLive() {
       fill(
         banner,
         icon("down"),
-        h("p", {}, "No connection to the gateway", h("span", { class: "lost-since", "aria-hidden": "true" })),
+        h("p", {}, h("span", { class: "lost-why" }), h("span", { class: "lost-since", "aria-hidden": "true" })),
       );
+    const why = live.refusal ? `The gateway does not let this page watch (${live.refusal})` : "No connection to the gateway";
+    setText(/** @type {HTMLElement} */ (banner.querySelector(".lost-why")), why);
     const since = /** @type {HTMLElement} */ (banner.querySelector(".lost-since"));
     setText(since, ` since ${lost_s < 10 ? `${Math.floor(lost_s)} s` : format.span(lost_s)}. What you see is old.`);
   }
@@ -348,7 +389,7 @@ async function start() {
   state.onChange(showWrong);
   for (;;) {
     try {
-      await api.loadSession();
+      pageVersion = (await api.loadSession()).version;
       break;
     } catch (error) {
       showFailure(content, "Gateway", error);

@@ -131,10 +131,27 @@ export class State {
 
 /**
  * @typedef {{i: number, device: string, name: string, at: string, type: string, unit: string, to: string | null,
- *   write: boolean, range: [number, number] | null, order: string, every_s: number, description?: string,
+ *   write: boolean, range: [number | string, number | string] | null, order: string, every_s: number, description?: string,
  *   scale?: number, offset?: number, as?: string | null}} Tag
- * @typedef {{value: any, quality: "good" | "uncertain" | "bad", time_ms: number | null, cause: string}} Sample
+ * @typedef {{value: any, quality: "good" | "uncertain" | "bad", time_ms: number | null, cause: string}} Sample `value`:
+ *   an integer that JavaScript would round is a text of its digits
+ * @typedef {{time_ms: number | null}} Block when its tags were read last
  */
+
+/** A tag's value; its time is its block's, which is told once for all tags of it. @implements {Sample} */
+class Shown {
+  /** @param {any} value @param {Sample["quality"]} quality @param {string} cause @param {Block} block */
+  constructor(value, quality, cause, block) {
+    this.value = value;
+    this.quality = quality;
+    this.cause = cause;
+    this.block = block;
+  }
+
+  get time_ms() {
+    return this.block.time_ms;
+  }
+}
 
 const NO_SAMPLE = Object.freeze({ value: null, quality: /** @type {const} */ ("bad"), time_ms: null, cause: "" });
 
@@ -146,10 +163,14 @@ export class Tags {
     this._live = live;
     this.isLoaded = false;
     this.generation = -1;
+    /** Of the gateway's process that these are of. */
+    this.boot = "";
     /** By index. @type {Map<number, Tag>} */
     this.tags = new Map();
     /** @type {Map<number, Sample>} */
     this._samples = new Map();
+    /** By number. @type {Map<number, Block>} */
+    this._blocks = new Map();
     /** @type {Set<(changed: number[] | null) => void>} */
     this._listeners = new Set();
     /** @type {any[] | null} */
@@ -183,6 +204,12 @@ export class Tags {
     this.isLoaded = false;
     this.tags = new Map();
     this._samples = new Map();
+    this._blocks = new Map();
+  }
+
+  /** Whether somebody waits for them. */
+  get isAwaited() {
+    return this._leave !== null && !this.isLoaded;
   }
 
   /** @param {number} i @returns {Sample} */
@@ -203,11 +230,13 @@ export class Tags {
     if (this._waiting !== waiting) return;
     this._waiting = null;
     this.generation = snapshot.generation;
+    this.boot = snapshot.boot;
+    this._blocks = new Map();
     this.tags = new Map(snapshot.tags.map((/** @type {Tag} */ tag) => [tag.i, tag]));
     this._samples = new Map();
     this._set(snapshot.values);
     this.isLoaded = true;
-    for (const message of waiting) if (message.generation === this.generation) this._set(message.changed);
+    for (const message of waiting) if (message.generation === this.generation) this._merge(message);
     this._tell(null);
     if (waiting.some((message) => message.generation > this.generation)) await this.load(); // a reload came meanwhile
   }
@@ -217,14 +246,32 @@ export class Tags {
     if (this._waiting) this._waiting.push(message);
     else if (message.generation !== this.generation) this._live.missed(this._handlers);
     else if (this.isLoaded) {
-      this._set(message.changed);
-      this._tell(message.changed.map((/** @type {any[]} */ each) => each[0]));
+      this._merge(message);
+      if (message.changed.length) this._tell(message.changed.map((/** @type {any[]} */ each) => each[0]));
     }
+  }
+
+  /** @param {any} message */
+  _merge({ now_ms, times, changed }) {
+    this._api.heardClock(now_ms);
+    for (const [number, time_ms] of times) this._block(number).time_ms = time_ms;
+    this._set(changed);
   }
 
   /** @param {any[][]} values */
   _set(values) {
-    for (const [i, value, quality, time_ms, cause] of values) this._samples.set(i, { value, quality, time_ms, cause });
+    for (const [i, value, quality, time_ms, cause, number] of values) {
+      const block = this._block(number);
+      block.time_ms = time_ms;
+      this._samples.set(i, new Shown(value, quality, cause, block));
+    }
+  }
+
+  /** @param {number} number @returns {Block} */
+  _block(number) {
+    let block = this._blocks.get(number);
+    if (block === undefined) this._blocks.set(number, (block = { time_ms: null }));
+    return block;
   }
 
   /** @param {number[] | null} changed */

@@ -11,6 +11,7 @@ import { reference, TABLES } from "./decode.js";
 /** Sorts behind everything that has a value, in both directions. */
 const LAST = Number.MAX_VALUE;
 const PLACE = /(coils|discrete|input|holding):(\d+)(?:\.(\d+))?/;
+const DIGITS = /^-?\d+$/;
 /** @type {Record<string, number>} */
 const SEVERITY = { good: 0, uncertain: 1, bad: 2 };
 
@@ -60,7 +61,12 @@ export class TagIndex {
       const keys = this.ranks[key] ?? tags.map((tag) => keyOf(key, sample(tag.i)));
       const sign = descending ? -1 : 1;
       // Sorting is stable: what is equal stays in the order of the names.
-      found.sort((a, b) => (keys[a] === LAST || keys[b] === LAST ? keys[a] - keys[b] : sign * (keys[a] - keys[b])));
+      const exact = key === "value" ? (/** @type {number} */ at) => sample(tags[at].i).value : null;
+      found.sort((a, b) => {
+        const [one, other] = [keys[a], keys[b]];
+        if (one === LAST || other === LAST) return one - other;
+        return sign * (one === other && exact ? compareDigits(exact(a), exact(b)) : one - other);
+      });
     }
     return found.map((at) => tags[at].i);
   }
@@ -90,6 +96,13 @@ function keyOf(key, sample) {
   if (sample.quality === "bad" || sample.value === null || sample.value === "") return LAST;
   const number = Number(sample.value);
   return Number.isNaN(number) ? LAST / 2 : number;
+}
+
+/** Integers that are equal as numbers of JavaScript may differ in their last digits. @param {any} a @param {any} b */
+function compareDigits(a, b) {
+  if (a === b || !DIGITS.test(a) || !DIGITS.test(b)) return 0;
+  const [one, other] = [BigInt(a), BigInt(b)];
+  return one < other ? -1 : one > other ? 1 : 0;
 }
 
 /** What a search finds a tag by. @param {Tag} tag */

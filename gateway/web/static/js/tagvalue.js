@@ -61,12 +61,13 @@ export function showValue(element, sample, isLive) {
 }
 
 /**
- * How long ago the value was read: whole seconds, for tenths that run in forty rows are noise.
+ * How long ago the value was read: whole seconds, for tenths that run in forty rows are noise. Begun seconds count: no
+ * age is shown younger than it is.
  * @param {number | null} time_ms @param {number} now_ms
  */
 export function ageText(time_ms, now_ms) {
   if (!time_ms) return "never";
   const s = (now_ms - time_ms) / 1000;
   if (s < 1) return "< 1 s";
-  return s < 60 ? `${Math.floor(s)} s` : span(s);
+  return s <= 59 ? `${Math.ceil(s)} s` : span(Math.ceil(s));
 }

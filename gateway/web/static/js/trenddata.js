@@ -10,6 +10,7 @@
  * Points of one tag that are kept: an hour of seconds. Older ones go; they are asked for again when they are looked at.
  */
 const MAX_POINTS = 4_000;
+const SURE_DIGITS = 15;
 
 /**
  * @typedef {{t: number[], min: (number | null)[], max: (number | null)[], last: (number | null)[]}} Series times in ms
@@ -108,7 +109,7 @@ export class TrendData {
         if (!lines.has(ms)) lines.set(ms, new Array(3 * tags.length).fill(""));
         const line = lines.get(ms);
         [series.last[at], series.min[at], series.max[at]].forEach(
-          (value, place) => (line[3 * column + place] = value ?? ""),
+          (value, place) => (line[3 * column + place] = value === null ? "" : digits(value)),
         );
       });
     });
@@ -138,6 +139,11 @@ export function numeric(value) {
   if (value === null || value === undefined || value === "") return null;
   const number = Number(value);
   return Number.isFinite(number) ? number : null;
+}
+
+/** Memory has float64: of larger integers only so many digits are sure, and no other is written. @param {number} value */
+function digits(value) {
+  return Number.isInteger(value) && !Number.isSafeInteger(value) ? value.toPrecision(SURE_DIGITS) : String(value);
 }
 
 /** A field of a CSV; one that a spreadsheet would take for a formula is text. @param {string} text */

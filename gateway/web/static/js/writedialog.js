@@ -4,7 +4,8 @@
  * The rule of the file: nothing is written by one key or one double click, and nothing is called written before the
  * device has said so. Enter in the field leads to the question; there the focus stands on no button, so a second Enter
  * does nothing, and the button that writes, which stands where the one before it stood, rests for a moment. What
- * the page cannot know it calls unknown: a request that got no answer may have been carried out. A reload that makes
+ * the page cannot know it calls unknown: a request that got no answer may have been carried out. A number is sent, and
+ * shown in the question, as it was typed: made a number of JavaScript it could lose its last digits. A reload that makes
  * another tag of it ends the question: what was thought of is not there any more.
  */
 
@@ -13,8 +14,6 @@ import { nameOf } from "./tagindex.js";
 import { ageText, makeQuality, showQuality, showValue } from "./tagvalue.js";
 
 const TICK_MS = 500;
-/** Integers of this size are exact in JSON as browsers read it. */
-const MAX_EXACT = Number.MAX_SAFE_INTEGER;
 /** The gateway's word for: nobody knows whether it was written. */
 const UNKNOWN = 504;
 /** The second click of a double click comes within it. */
@@ -176,7 +175,7 @@ export async function writeTag(tag, context) {
   async function ask(value) {
     try {
       const path = `tags/${encodeURIComponent(tag.device)}/${encodeURIComponent(tag.name)}`;
-      const answer = await api.post(path, { value, generation: tags.generation });
+      const answer = await api.post(path, { value, generation: tags.generation, boot: tags.boot });
       return done(answer);
     } catch (/** @type {any} */ error) {
       return failed(error);
@@ -317,13 +316,18 @@ export function readNumber(text, tag) {
   if (typed === "") return { error: "write a number" };
   if (typed.includes(",")) return { error: "write the decimal point as a point, and no comma: 1500 or 1.5" };
   if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(typed)) return { error: `'${typed}' is not a number` };
-  const value = Number(typed);
-  if (!Number.isFinite(value)) return { error: "that is too large" };
-  if (Math.abs(value) > MAX_EXACT && tag.type.endsWith("int64"))
-    return { error: "more digits than this page can write exactly; use `gateway write`" };
-  if (tag.range && (value < tag.range[0] || value > tag.range[1]))
+  if (!Number.isFinite(Number(typed))) return { error: "that is too large" };
+  if (tag.range && (isLess(typed, tag.range[0]) || isLess(tag.range[1], typed)))
     return { error: `out of range: ${tag.range[0]} to ${tag.range[1]}` };
-  return { value };
+  return { value: typed.replace(/^\+/, "") };
+}
+
+const WHOLE = /^[+-]?\d+$/;
+
+/** Whole numbers by every digit; of others the gateway has the last word. @param {string | number} a @param {string | number} b */
+function isLess(a, b) {
+  const areWhole = WHOLE.test(String(a)) && WHOLE.test(String(b));
+  return areWhole ? BigInt(a) < BigInt(b) : Number(a) < Number(b);
 }
 
 /** @param {string} text */

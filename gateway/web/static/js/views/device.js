@@ -17,6 +17,8 @@ import { Exchanges } from "./exchanges.js";
 
 /** How often the exchanges are fetched: a person cannot read them faster. */
 const FETCH_MS = 2_000;
+/** Ages run on, whether something changes or not. */
+const AGE_MS = 1_000;
 /** Tags shown here; the tags view has them all, and finds them faster. */
 const MAX_TAGS = 100;
 
@@ -185,6 +187,8 @@ class DeviceView {
       context.tags.open((changed) => this._tagsChanged(changed)),
     ];
     this._timer = setInterval(() => this._fetch(), FETCH_MS);
+    this._ages = setInterval(() => this._tagsChanged([...this._tagIndices]), AGE_MS);
+    this._body.hidden = !context.state.isLoaded; // what is not known yet is not shown as if it were nothing
     if (context.state.isLoaded) this._changed({ all: true, links: new Set(), devices: new Set() });
     void this._fetch();
   }
@@ -192,6 +196,7 @@ class DeviceView {
   close() {
     this._ended.abort();
     clearInterval(this._timer);
+    clearInterval(this._ages);
     document.removeEventListener("keydown", this._onKey);
     for (const leave of this._leave) leave();
   }

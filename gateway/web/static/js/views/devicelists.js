@@ -3,6 +3,7 @@
 import { h, setAttribute, setText } from "../dom.js";
 import * as format from "../format.js";
 import * as parts from "../parts.js";
+import { ageText } from "../tagvalue.js";
 
 /** @typedef {import("../store.js").Row} Row */
 
@@ -124,7 +125,7 @@ export function tagColumns(context) {
       live: true,
       text: (tag) => {
         const { time_ms } = sample(tag);
-        return time_ms === null ? format.NONE : format.span((context.api.now() - time_ms) / 1000);
+        return time_ms === null ? format.NONE : ageText(time_ms, context.api.now());
       },
     },
     {

@@ -46,6 +46,8 @@ class Events {
     /** Newest first. @type {Event[]} */
     this._events = [];
     this._last = 0;
+    /** Of the gateway's process that they are of. */
+    this._boot = "";
     this._isLoaded = false;
     /** What comes while older ones are on their way; null: none are. @type {Event[] | null} */
     this._waiting = null;
@@ -125,8 +127,10 @@ class Events {
     const waiting = (this._waiting = /** @type {Event[]} */ ([]));
     const answer = await this._context.api.get(`events?after=${this._last}`);
     if (this._waiting !== waiting) return; // a later one is on its way
-    if (answer.last < this._last) {
-      // the gateway was started anew and counts from 1
+    const before = this._boot;
+    this._boot = answer.boot;
+    if (before && answer.boot !== before && this._last > 0) {
+      // the gateway was started anew and counts from 1: it may have more than we know by now
       this._events = [];
       this._last = 0;
       this._list.replaceChildren();

@@ -23,17 +23,25 @@ export const shortcuts = [
 
 /** @param {HTMLElement} root @param {Params} params @param {Context} context */
 export async function open(root, params, context) {
-  /** @type {{units: Unit[]}} */
-  const { units } = await context.api.get("units");
-  const images = units.filter((unit) => unit.kind === "image");
-  if (images.length === 0) return showNothing(root, units);
+  const units = await unitsOf(context);
+  const images = imagesOf(units);
+  if (images.length === 0) return showNothing(root, units, context);
   const view = new RegistersView(root, images, context);
   view.update(params);
   return { close: () => view.close(), update: (/** @type {Params} */ next) => view.update(next) };
 }
 
-/** @param {HTMLElement} root @param {Unit[]} units */
-function showNothing(root, units) {
+/** @param {Context} context @returns {Promise<Unit[]>} */
+const unitsOf = async (context) => (await context.api.get("units")).units;
+
+/** @param {Unit[]} units */
+const shapeOf = (units) => JSON.stringify(units.map(({ unit, tables }) => [unit, tables]));
+
+/** @param {Unit[]} units */
+const imagesOf = (units) => units.filter((unit) => unit.kind === "image");
+
+/** @param {HTMLElement} root @param {Unit[]} units @param {Context} context */
+function showNothing(root, units, context) {
   const routes = units.map((unit) => `unit ${unit.unit} is forwarded to ${unit.forward}`).join("; ");
   const why = `This gateway has no register image${routes ? `: ${routes}. Their registers are the devices' own` : ""}.`;
   fill(
@@ -41,7 +49,12 @@ function showNothing(root, units) {
     h("header", { class: "head" }, h("h1", {}, "Registers")),
     h("div", { class: "panel empty" }, h("p", {}, why)),
   );
-  return { close() {} };
+  const leave = context.tags.open(async (changed) => {
+    if (changed !== null) return;
+    const now = await unitsOf(context).catch(() => []);
+    if (imagesOf(now).length) context.go(location.hash); // a reload has made one: the view is opened anew
+  });
+  return { close: leave };
 }
 
 class RegistersView {
@@ -129,7 +142,25 @@ class RegistersView {
       if (changed !== null) return;
       this.table.mark();
       this.inspect();
+      void this.loadUnits();
     });
+  }
+
+  /** A reload may have made other units of ours. */
+  async loadUnits() {
+    const units = await unitsOf(this.context).catch(() => null); // it is loaded anew when the gateway answers
+    if (units === null || this.isClosed) return;
+    const images = imagesOf(units);
+    if (shapeOf(images) === shapeOf(this.units)) return;
+    if (images.length === 0)
+      return setText(this.problem, "The configuration was changed: there is no register image any more.");
+    const before = this.wish.unit;
+    const isGone = !images.some(({ unit }) => unit === before);
+    this.units = images;
+    fill(this.unitField, ...images.map(({ unit }) => h("option", { value: unit }, `unit ${unit}`)));
+    this.unitField.hidden = images.length < 2;
+    setText(this.problem, isGone ? `The configuration was changed: unit ${before} is gone, this is another.` : "");
+    this.set(isGone ? { unit: images[0].unit } : {});
   }
 
   close() {

@@ -61,7 +61,7 @@ class TagsView {
     this.search = /** @type {HTMLInputElement} */ (
       h("input", {
         type: "search",
-        placeholder: "Device, name, unit or address",
+        placeholder: "Name, unit or address",
         "aria-label": "Search tags: words of device, name, unit, type or address",
         "data-search": true,
         spellcheck: "false",
