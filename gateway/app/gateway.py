@@ -364,6 +364,11 @@ class Gateway:
         has_system_port = any(url.endswith(":0") for url in urls)
         return (self.server.names if has_system_port else []) or urls
 
+    def troubles(self) -> list[str]:
+        """What is wrong with ourselves: what the disk does not take, a page that is not open."""
+        told = (self._retained.trouble, self._records.trouble, self._journal.trouble, self.page.trouble)
+        return [each for each in told if each]
+
     def audit_counters(self) -> dict[str, int]:
         """Of the audit's file."""
         return self._journal.snapshot()

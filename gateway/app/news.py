@@ -119,5 +119,5 @@ class _Handler(logging.Handler):
         if getattr(record, "told", False):
             return
         level = "error" if record.levelno >= logging.ERROR else "warning"
-        where = record.name.removeprefix("gateway.")
+        where = record.name.removeprefix("gateway.").partition(".")[0]  # the room: `polling`, `web`
         self._events.add("gateway", where, level, record.getMessage())

@@ -118,6 +118,11 @@ class PageRoom:
         if views is not None:
             views.end()
 
+    @property
+    def trouble(self) -> str:
+        """Why there is none although there should be."""
+        return "" if self._page is None else self._page.trouble
+
     def snapshot(self) -> dict[str, Any] | None:
         """What the page has counted; None: there is none."""
         return None if self._page is None else self._page.snapshot()

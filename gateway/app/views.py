@@ -76,6 +76,7 @@ class Views:
             "exceptions": gateway.exceptions,
             "listen": gateway.listens_at(),
             "reload": f"last reload refused: {gateway.refusal}" if gateway.refusal else "",
+            "troubles": gateway.troubles(),
         }
 
     def status(self) -> Row:

@@ -37,6 +37,12 @@ def check_web(config: Config, findings: Findings, broken: frozenset[KeyPath]) ->
     _check_reach(web, findings, broken)
     _check_tls(config, web, findings, broken)
     _check_port(config, web, findings)
+    if web.users and web.metrics.open and web.metrics.tags and not _is_cut(broken, "metrics"):
+        message = (
+            "lets everybody who reaches the page read the values of tags without a login; let only Prometheus's machine"
+            " reach it, leave `tags` out, or write `open: false`"
+        )
+        findings.warn(("web", "metrics", "tags"), message)
     if not web.users and not web.metrics.open and not _is_cut(broken, "users"):
         message = "closes /metrics to everybody who has not logged in, and nobody can without `users`"
         findings.warn(("web", "metrics", "open"), message)

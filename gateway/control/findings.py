@@ -74,6 +74,8 @@ def steps(snapshot: Data) -> Iterator[Finding | None]:
     for name, link in links.items():
         if _is_overloaded(link):
             yield _overload(link, devices[name])
+    for trouble in snapshot.get("gateway", {}).get("troubles", ()):
+        yield Finding(US, str(trouble))
     if refused := snapshot.get("gateway", {}).get("reload"):
         yield Finding(US, f"the changed configuration is not in use: {refused}")
 

@@ -67,6 +67,14 @@ GATEWAY: tuple[Metric, ...] = (
         "reload",
         when_empty=True,
     ),
+    Metric(
+        Family(
+            "gateway_troubles",
+            "gauge",
+            "What is wrong with the gateway itself: a disk that does not take the audit or what is retained, no page.",
+        ),
+        lambda row: len(row.get("troubles", ())),
+    ),
     _gauge("tasks", "Tasks of the event loop.", "tasks"),
     _gauge("clients", "Clients connected now.", "clients"),
     _counter("requests", "Requests of clients, by whatever way.", "requests"),

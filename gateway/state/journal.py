@@ -16,6 +16,7 @@ import logging
 import os
 import stat
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,8 @@ the loop has no pause of its own it gives the interpreter away 5 ms after it was
 pause and every call of the system: hence few of these, and a half to a third of those lines."""
 BATCH_SIZE = 64 * 1024
 """Characters of one write, and a slice more."""
+HANGS_S = 10.0
+"""A disk that takes longer for one write is told as a trouble."""
 RETRY_S = 1.0
 """After the disk has refused."""
 CLOSE_S = 1.0
@@ -93,6 +96,8 @@ class Journal(Generic[Record]):
         self._open_path = path
         self._size = 0
         self._problem = ""
+        self._writing_s: float | None = None
+        """Since when the disk is asked to take something."""
         self._faults = 0
 
     def configure(self, path: Path, *, max_size: int, keep: int) -> None:
@@ -130,6 +135,16 @@ class Journal(Generic[Record]):
         if left:
             log.error("%s: %d lines are lost: %s", self._name, left, self._problem or "the disk hangs")
 
+    @property
+    def trouble(self) -> str:
+        """Why what waits is not on the disk; empty: nothing is wrong."""
+        since_s, waiting = self._writing_s, len(self._waiting) + len(self._batch)
+        problem = self._problem
+        if not problem and since_s is not None and (hangs_s := time.monotonic() - since_s) >= HANGS_S:
+            problem = f"the disk has not answered for {hangs_s:.0f} s"
+        counts = f"lines that wait in memory: {waiting}, lost: {self.lost}"
+        return f"{self._name}: {problem} ({counts})" if problem else ""
+
     def snapshot(self) -> dict[str, int]:
         return {"lines": self.lines, "waiting": len(self._waiting), "lost": self.lost}
 
@@ -150,6 +165,7 @@ class Journal(Generic[Record]):
         """Until nothing waits, or the disk refuses."""
         while self._batch or self._waiting:
             self._make_batch()
+            self._writing_s = time.monotonic()
             try:
                 self._write("".join(self._batch).encode("utf-8", "backslashreplace"))
             except OSError as error:
@@ -158,6 +174,8 @@ class Journal(Generic[Record]):
                     self._problem = problem
                     log.error("%s: %s. Lines wait, the oldest are dropped when there are too many", self._name, problem)
                 return
+            finally:
+                self._writing_s = None
             self.lines += len(self._batch)
             self._batch = []
             if self._problem:

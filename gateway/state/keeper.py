@@ -87,6 +87,16 @@ class Keeper(Generic[Key]):
         """Something could not be written, and was not since."""
         return bool(self._failing)
 
+    @property
+    def trouble(self) -> str:
+        """What could not be written, and why; empty: nothing is wrong."""
+        if not self._failing:
+            return ""
+        key, reason = next(iter(self._failing.items()))
+        more = f" and {len(self._failing) - 1} more" if len(self._failing) > 1 else ""
+        named = self._words.named(key)
+        return f"{named}{more} cannot be written to {self.directory}: {reason}; a restart would bring back older values"
+
     def is_waiting(self, key: Key) -> bool:
         """It has changed since it was copied last."""
         return key in self._dirty or key in self._round

@@ -131,6 +131,11 @@ class Retained:
         """Something could not be written, and was not since."""
         return self._keeper.is_failing
 
+    @property
+    def trouble(self) -> str:
+        """As Keeper's."""
+        return self._keeper.trouble
+
     async def close(self, deadline_s: float = CLOSE_S) -> None:
         """As Keeper's."""
         await self._keeper.close(deadline_s)

@@ -66,6 +66,12 @@ class Page:
         await self._places.close(CLOSE_S)
         await self.desk.feed.close()
 
+    @property
+    def trouble(self) -> str:
+        """Why it is not open although it should be; empty: nothing is wrong."""
+        why, _ = self._told
+        return f"the page at {self._url} is not open: {why}" if why else ""
+
     def snapshot(self) -> dict[str, int]:
         """What was counted since the start."""
         desk, places = self.desk, self._places

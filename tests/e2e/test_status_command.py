@@ -22,6 +22,7 @@ from tests.support.devices import free_port, pymodbus_plc
 from tests.support.oneshot import gateway
 from tests.support.process import running
 from tests.support.until import wait_until
+from tests.support.wire import Wire, hexed
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 
@@ -66,6 +67,31 @@ def test_it_tells_a_good_plant_then_a_dead_plc_and_what_it_costs(tmp_path: Path)
         assert "no fresh values from 1 of 1 devices: plc" in wrong
         plc.start()
         wait_until(lambda: gateway("status", file).returncode == 0, 10.0, "a good plant again")
+
+
+def test_a_disk_that_does_not_take_what_is_to_be_kept_is_ours_and_told_until_it_does(tmp_path: Path) -> None:
+    plant = """
+server: {listen: "tcp://127.0.0.1:0"}
+units: {1: {holding: 0..9, retain: true}}
+"""
+    audit, retained = tmp_path / "state" / "audit.jsonl", tmp_path / "state" / "retained-1.bin.new"
+    with running(plant, tmp_path) as served, Wire(served.port) as wire:
+        for path in (audit, retained):
+            path.mkdir()  # root writes where it may not: nobody writes into a file that is a directory
+        file = str(tmp_path / "plant.yaml")
+        assert gateway("status", file).returncode == 0
+        assert wire.ask(hexed("06 0000 0001")) == hexed("06 0000 0001")
+
+        def told() -> subprocess.CompletedProcess[str] | None:
+            found = gateway("status", file)
+            return found if found.returncode == 3 and found.stdout.count("cannot be written") == 2 else None
+
+        text = wait_until(told, 10.0, "both troubles").stdout
+        assert re.search(r"us +audit: .*audit\.jsonl cannot be written: Is a directory \(lines that wait in memory: 1, lost: 0\)", text)
+        assert re.search(r"us +retained registers of unit 1 cannot be written to .*: Is a directory", text)
+        for path in (audit, retained):
+            path.rmdir()
+        wait_until(lambda: gateway("status", file).returncode == 0, 10.0, "all is well again")
 
 
 @contextmanager

@@ -85,6 +85,7 @@ def test_users_that_are_wrong_do_not_make_the_address_wrong(tmp_path: Path) -> N
     [
         (f"listen: http://0.0.0.0:8080, {USERS}", "", "passwords travel readable"),
         ("metrics: {open: false}", "", "nobody can without `users`"),
+        (f"metrics: {{tags: true}}, {USERS}", "", "read the values of tags without a login"),
     ],
 )
 def test_what_is_probably_not_meant_is_a_warning(tmp_path: Path, web: str, more: str, told: str) -> None:

@@ -22,6 +22,7 @@ GATEWAY = {
     "uptime_s": 12.5,
     "generation": 2,
     "reload": "",
+    "troubles": ["the disk is full"],
     "tasks": 9,
     "clients": 3,
     "requests": 100,
@@ -141,6 +142,7 @@ def test_every_row_shows_its_values() -> None:
     for name, value in {
         'gateway_info{version="0.4.0"}': "1",
         "gateway_config_last_reload_successful": "1",
+        "gateway_troubles": "1",
         "process_resident_memory_bytes": "40960000",
         'gateway_clients_closed_total{reason="half_request"}': "1",
         'gateway_line_open{line="rtu:///dev/ttyS0"}': "0",

@@ -27,7 +27,7 @@ def write(served: Map, target: Target) -> Written:
     lines = [
         "# Made by `gateway export --format prometheus`.",
         "scrape_configs:",
-        "  - job_name: gateway",
+        "  - job_name: modbus-gateway",  # what the alert rules in config/prometheus ask for
         f"    scrape_interval: {SCRAPE_INTERVAL_S}s",
         "    metrics_path: /metrics",
     ]
