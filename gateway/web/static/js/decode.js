@@ -5,6 +5,8 @@
  * in the YAML; 64-bit values use the same four words for the same swaps.
  */
 
+import { number } from "./format.js";
+
 /** @typedef {number | bigint} Decoded */
 /** @typedef {{unit: number | null, table: string, address: number} | {error: string}} Goal */
 
@@ -70,16 +72,27 @@ export function decode(registers, type, order) {
   return READERS[type](ordered(/** @type {number[]} */ (registers), order));
 }
 
-/** As it stands in a table: short, and its kind stays visible. @param {Decoded | null} value @param {string} type */
+/** With every digit that it has; no value is empty. @param {Decoded | null} value @param {string} type */
 export function numberText(value, type) {
   if (value === null) return "";
   if (typeof value === "bigint" || (!type.startsWith("float") && Number.isInteger(value))) return String(value);
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "+Inf" : "−Inf";
-  if (value === 0) return "0";
-  const size = Math.abs(value);
-  if (size >= 1e7 || size < 1e-4) return value.toExponential(3);
-  return String(Number(value.toPrecision(type === "float64" ? 10 : 7)));
+  return number(value, { type });
+}
+
+/**
+ * As it fits into a cell of so many characters: what had to be rounded says so, and none loses its exponent.
+ * @param {Decoded | null} value @param {string} type @param {number} room
+ */
+export function cellText(value, type, room) {
+  const text = numberText(value, type);
+  if (text.length <= room || typeof value !== "number") return text;
+  const shorter = [8, 7, 6, 5, 4, 3, 2].map((digits) => `≈${Number(value.toPrecision(digits))}`);
+  const rounded = [3, 2, 1].map((digits) => `≈${value.toExponential(digits)}`);
+  const whole = String(Math.trunc(value)); // its digits all stay, or none looks like one of a smaller number
+  const isPlain = (/** @type {string} */ each) => each.includes("e") || each.startsWith(`≈${whole}`);
+  return [...shorter.filter(isPlain), ...rounded].find((each) => each.length <= room) ?? `≈${value.toExponential(0)}`;
 }
 
 /** @param {number} value */

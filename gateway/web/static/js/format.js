@@ -1,12 +1,16 @@
 /**
- * Numbers and times for people. The rule of the file: the same words as `gateway status` prints, and a number that is
- * not known is a dash, never a zero.
+ * Numbers and times for people. The rule of the file: the same words as `gateway status` prints, a number that is not
+ * known is a dash, never a zero, and a measured value loses no digit that it has: one that was rounded looks exact.
  */
 
 export const NONE = "–";
 const THIN = "\u202f";
-const DIGITS = 6;
-/** Significant digits of a measured value; a float32 holds seven. */
+/** So many significant digits may be needed to tell a float32 from its neighbours; fewer than the first never hide one. */
+const FLOAT32_DIGITS = [6, 7, 8, 9];
+/** So many a float64 always keeps; what stands behind them may be what a multiplication has left. */
+const SURE_DIGITS = 15;
+/** What a scale and an offset leave behind, in parts of the number. */
+const NOISE = 4 * Number.EPSILON;
 
 /** @param {unknown} value @returns {value is number} */
 export function isNumber(value) {
@@ -84,25 +88,57 @@ export function bytes(value) {
 }
 
 /**
- * A tag's value. Whole numbers in full as long as every digit is sure (larger ones come as texts of their digits),
- * others with six significant digits; no value is a dash.
- * @param {unknown} value
+ * A tag's value with every digit that it has, ungrouped: it is compared with other tools'. No value is a dash.
+ * @param {unknown} value larger integers come as texts of their digits
+ * @param {Meaning} [tag] what it is a value of: tells digits from noise
  */
-export function value(value) {
+export function value(value, tag) {
   if (value === null || value === undefined) return NONE;
   if (typeof value === "boolean") return value ? "on" : "off";
-  if (typeof value === "number") {
-    if (Number.isSafeInteger(value)) return count0(value);
-    const size = Math.abs(value);
-    if (size >= 1e9 || size < 1e-4) return value.toExponential(DIGITS - 2);
-    return String(Number(value.toPrecision(DIGITS)));
+  return typeof value === "number" ? number(value, tag) : String(value);
+}
+
+/** @typedef {{type?: string, scale?: number, offset?: number}} Meaning of a number: a tag's */
+
+/**
+ * The shortest text that is this number again. Of a float32 the shortest that is the same float32, of a scaled float64
+ * without what the multiplication has left; the gateway scales integers exactly.
+ * @param {number} value @param {Meaning} [tag]
+ */
+export function number(value, { type = "", scale = 1, offset = 0 } = {}) {
+  if (!Number.isFinite(value) || Number.isSafeInteger(value)) return String(value);
+  const isScaled = scale !== 1 || offset !== 0;
+  if (type === "float32") return isScaled ? unscaled(value, scale, offset) : float32(value);
+  if (type === "float64") return String(isScaled ? withoutNoise(value, offset) : value);
+  // A larger integer as a number: the trends' memory has float64, so that its last digits are not those of the device.
+  return Number.isInteger(value) ? value.toPrecision(SURE_DIGITS) : String(value);
+}
+
+/** @param {number} value */
+function float32(value) {
+  if (Math.fround(value) !== value) return String(value);
+  const found = Number(FLOAT32_DIGITS.map((digits) => value.toPrecision(digits)).find((text) => Math.fround(+text) === value));
+  return Number.isInteger(found) ? found.toExponential() : String(found); // no noughts that nobody has measured
+}
+
+/**
+ * What a float32 became by scale and offset: the shortest text that comes of the same float32.
+ * @param {number} value @param {number} scale @param {number} offset
+ */
+function unscaled(value, scale, offset) {
+  const raw = Math.fround((value - offset) / scale);
+  if (Math.abs(raw * scale + offset - value) > NOISE * (Math.abs(value) + Math.abs(offset))) return String(value);
+  for (let digits = FLOAT32_DIGITS[0]; digits <= SURE_DIGITS; digits++) {
+    const found = Number(value.toPrecision(digits));
+    if (Math.fround((found - offset) / scale) === raw && Math.abs(found - value) < 1) return String(found);
   }
   return String(value);
 }
 
-/** A whole number with its sign, ungrouped: a register's value is compared with other tools'. @param {number} value */
-function count0(value) {
-  return String(value);
+/** @param {number} value @param {number} offset */
+function withoutNoise(value, offset) {
+  const found = Number(value.toPrecision(SURE_DIGITS));
+  return Math.abs(found - value) <= NOISE * (Math.abs(value) + Math.abs(offset)) ? found : value;
 }
 
 const pad = (/** @type {number} */ number, size = 2) => String(number).padStart(size, "0");

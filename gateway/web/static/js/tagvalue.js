@@ -13,6 +13,9 @@ import { span, value as valueText } from "./format.js";
 /** The sprite's sign for each quality, and the class that colours it. @type {Record<string, string>} */
 export const SIGNS = { good: "good", uncertain: "stale", bad: "down" };
 
+/** Characters that every cell has room for. */
+const SHORT = 8;
+
 /** @returns {{root: HTMLElement, sign: Element, word: HTMLElement}} */
 export function makeQuality() {
   const sign = icon("waiting", "icon");
@@ -39,12 +42,14 @@ export function qualityText({ quality, cause }) {
 }
 
 /**
- * The number into an element of class `tag-value`: `data-quality` styles it, readers are told in words.
+ * The number into an element of class `tag-value`: `data-quality` styles it, readers are told in words. The title has
+ * all of it where a cell is too narrow.
  * @param {HTMLElement} element @param {Sample} sample @param {boolean} isLive
+ * @param {import("./format.js").Meaning} [tag]
  */
-export function showValue(element, sample, isLive) {
+export function showValue(element, sample, isLive, tag) {
   const { value, quality } = sample;
-  const text = value === "" ? '""' : valueText(value);
+  const text = value === "" ? '""' : valueText(value, tag);
   setText(element, text);
   const shown = value === null ? "none" : !isLive ? "old" : quality;
   setAttribute(element, "data-quality", shown);
@@ -57,7 +62,7 @@ export function showValue(element, sample, isLive) {
           ? `no value; last ${text}`
           : `${text}, ${shown}`;
   setAttribute(element, "aria-label", spoken);
-  setAttribute(element, "title", spoken ?? (text.length > 12 ? text : null));
+  setAttribute(element, "title", spoken ?? (text.length > SHORT ? text : null));
 }
 
 /**

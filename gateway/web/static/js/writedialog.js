@@ -215,7 +215,7 @@ export async function writeTag(tag, context) {
   /** @param {any} value */
   function told(value) {
     if (value === null || value === undefined) return "no value";
-    return `${context.format.value(value)}${tag.unit ? ` ${tag.unit}` : ""}`;
+    return `${context.format.value(value, tag)}${tag.unit ? ` ${tag.unit}` : ""}`;
   }
 }
 
@@ -235,7 +235,7 @@ function nowLine(tag, { tags, live, api }) {
   );
   const refresh = () => {
     const sample = tags.sample(tag.i);
-    showValue(value, sample, live.isLive);
+    showValue(value, sample, live.isLive, tag);
     showQuality(quality, sample);
     setText(age, sample.time_ms ? `${ageText(sample.time_ms, api.now())} ago` : "never read");
   };

@@ -92,14 +92,16 @@ export function tagColumns(context) {
     {
       key: "value",
       title: "Value",
-      width: "minmax(96px, 0.8fr)",
+      width: "minmax(120px, 0.9fr)",
       num: true,
       live: true,
       make: () => h("span", { class: "tag-value" }, h("strong"), h("span", { class: "muted" })),
       paint: (cell, tag) => {
         const { value, quality } = sample(tag);
         const [number, unit] = /** @type {Element} */ (cell.firstElementChild).children;
-        setText(number, format.value(quality === "bad" ? null : value));
+        const text = format.value(quality === "bad" ? null : value, tag);
+        setText(number, text);
+        setAttribute(cell, "title", text);
         setText(unit, tag.unit && quality !== "bad" ? ` ${tag.unit}` : "");
       },
     },

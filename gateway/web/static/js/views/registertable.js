@@ -5,7 +5,7 @@
  * style never lets it look like a number. Only cells whose text is another are touched.
  */
 
-import { binary, BIT_TABLES, decode, exceptionText, hex, numberText, place, reference, WIDTHS } from "../decode.js";
+import { binary, BIT_TABLES, cellText, decode, exceptionText, hex, numberText, place, reference, WIDTHS } from "../decode.js";
 import { fill, h, setAttribute, setText } from "../dom.js";
 
 /** Cells of one page: 16 rows of 16. */
@@ -13,12 +13,14 @@ export const PAGE = 256;
 export const LAST = 65_535;
 /** Registers in a row: the most that there is room for. */
 const ROWS = [16, 8, 4, 2];
+/** Characters of a float32 in such a cell. */
+const FLOAT_ROOM = 10;
 /** What a cell may show, the registers it takes, and the room it needs. */
 export const VIEWS = [
   { key: "hex", title: "Hex", takes: 1, px: 35 },
   { key: "uint16", title: "Unsigned", takes: 1, px: 44 },
   { key: "int16", title: "Signed", takes: 1, px: 46 },
-  { key: "float32", title: "Float32", takes: 2, px: 80 },
+  { key: "float32", title: "Float32", takes: 2, px: 84 },
   { key: "int32", title: "Int32", takes: 2, px: 88 },
   { key: "binary", title: "Binary", takes: 1, px: 136 },
 ];

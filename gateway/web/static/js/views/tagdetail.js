@@ -117,7 +117,7 @@ export function openDetail(parent, tag, owner) {
 
   function refresh() {
     const sample = tags.sample(tag.i);
-    showValue(value, sample, live.isLive);
+    showValue(value, sample, live.isLive, tag);
     showQuality(quality, sample);
     setText(age, sample.time_ms ? `read ${ageText(sample.time_ms, api.now())} ago` : "never read");
     setText(readAt, sample.time_ms ? format.dateTime(sample.time_ms) : "never");
@@ -129,7 +129,7 @@ export function openDetail(parent, tag, owner) {
       low,
       least > most || tag.type === "bool"
         ? ""
-        : `${format.value(least)} to ${format.value(most)} in the last ${Math.round(SPAN_MS / 60_000)} min`,
+        : `${format.value(least, tag)} to ${format.value(most, tag)} in the last ${Math.round(SPAN_MS / 60_000)} min`,
     );
     const width = canvas.clientWidth;
     if (width > 0) drawSpark(canvas, line, owner.rows.sparkLook(tag, sample, width, SPARK_HEIGHT));

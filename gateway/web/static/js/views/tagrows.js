@@ -77,7 +77,7 @@ export class TagRows {
     setText(cells.tag.device, `${tag.device} / `);
     setText(cells.tag.name, tag.name);
     showQuality(cells.quality, sample);
-    showValue(cells.value, sample, live.isLive);
+    showValue(cells.value, sample, live.isLive, tag);
     setText(cells.unit, tag.unit ?? "");
     setText(cells.age, ageText(sample.time_ms, api.now()));
     setText(cells.at, tag.at);

@@ -107,15 +107,15 @@ export class TrendLegend {
       const tag = this.owner.tag(name);
       const now = tag ? tags.sample(tag.i) : NO_TAG;
       showQuality(row.quality, now);
-      if (this.cursor === null) showValue(row.value, now, live.isLive);
+      if (this.cursor === null) showValue(row.value, now, live.isLive, tag);
       else {
         const then = data.at(name, this.cursor);
         const value = tag?.type === "bool" && then !== null ? then >= 0.5 : then;
-        showValue(row.value, { ...now, value, quality: "good" }, true); // memory has good values only
+        showValue(row.value, { ...now, value, quality: "good" }, true, tag); // memory has good values only
       }
       setText(row.unit, tag?.unit ?? "");
       const extent = tag?.type === "bool" ? null : data.extent(name, from, to);
-      setText(row.extent, extent === null ? "–" : `${format.value(extent.low)} to ${format.value(extent.high)}`);
+      setText(row.extent, extent === null ? "–" : `${format.value(extent.low, tag)} to ${format.value(extent.high, tag)}`);
     }
   }
 }
