@@ -3,7 +3,10 @@
 The rule: memory is given, the resolution follows. All tags share one length of a stretch (`period_s`): the shortest
 power of two seconds with which `keep_s` of all tags fit into `max_bytes`. A thousand tags have 2 s for an hour in the
 64 MB of DEFAULT_BYTES, ten thousand 16 s. Least and greatest stay beside the last value, so a spike is seen however
-long a stretch is, and however coarse it is drawn. A stretch without a good value is a gap, never a line drawn over it.
+long a stretch is, and however coarse it is drawn. A stretch without a good value is a gap, never a line drawn over it;
+so is one in which the quality was bad for a moment, however short: it has no last value, and where several are drawn as
+one, none of them may be a gap. Its least and greatest stay, for a spike just before an outage is what one looks for. An
+uncertain value (a poll was lost) is not drawn, but ends no line: it does not say that the value was gone.
 
 A name is not a tag: when a reload makes it mean something else (`meaning`: another unit, scale, address or device),
 what it was before is nobody's past, and is dropped.
@@ -42,7 +45,7 @@ Key = tuple[str, str]
 Meaning = Callable[[Key], Hashable]
 """What is another when a tag's numbers mean something else."""
 Gaps = list[float | int | None]
-"""None where there was no good value."""
+"""None where there was no good value; last values, too, where the quality was bad for a moment."""
 
 
 class Point(Protocol):
@@ -72,9 +75,10 @@ class Hub(Protocol):
 
 
 class _Series:
-    """One tag: rings with a place for each stretch; the one of stretch n is n modulo their length."""
+    """One tag: rings with a place for each stretch; the one of stretch n is n modulo their length. Without a good value
+    all three are NaN; with one, but bad for a moment, only the last is."""
 
-    __slots__ = ("greatest", "last", "least", "meaning", "now", "point")
+    __slots__ = ("greatest", "is_broken", "last", "least", "meaning", "now", "point")
 
     def __init__(self, point: Point, meaning: Hashable, slots: int) -> None:
         self.point = point
@@ -83,10 +87,14 @@ class _Series:
         self.least, self.greatest, self.last = empty, array("d", empty), array("d", empty)
         self.now: tuple[float, float, float] | None = None
         """Least, greatest and last of the stretch that runs."""
+        self.is_broken = False
+        """Its value was bad in the stretch that runs."""
 
     def see(self) -> None:
         """Its value may be another."""
         value, quality, _, _ = self.point.sample()
+        if quality is Quality.BAD and value is not None:  # before the first there is nothing to interrupt
+            self.is_broken = True
         if quality is not Quality.GOOD or isinstance(value, str) or value is None:
             return
         number = float(value)
@@ -98,9 +106,18 @@ class _Series:
 
     def close(self, slot: int) -> None:
         """The stretch is over; the next begins with the value there is."""
-        self.least[slot], self.greatest[slot], self.last[slot] = self.now or (_GAP, _GAP, _GAP)
+        self.least[slot], self.greatest[slot], self.last[slot] = self.so_far() or (_GAP, _GAP, _GAP)
+        self.begin()
+
+    def begin(self) -> None:
+        """A stretch, with the value there is."""
         self.now = None
+        self.is_broken = False
         self.see()
+
+    def so_far(self) -> tuple[float, float, float] | None:
+        """Of the stretch that runs; None: no good value."""
+        return (*self.now[:2], _GAP) if self.now is not None and self.is_broken else self.now
 
     def clear(self, slot: int) -> None:
         self.least[slot] = self.greatest[slot] = self.last[slot] = _GAP
@@ -170,17 +187,18 @@ class Trends:
             known = [part for part in parts if part is not None]
             least.append(_plain(min(part[0] for part in known)) if known else None)
             greatest.append(_plain(max(part[1] for part in known)) if known else None)
-            last.append(_plain(known[-1][2]) if known else None)
+            is_whole = len(known) == len(parts) and not any(math.isnan(part[2]) for part in known)
+            last.append(_plain(known[-1][2]) if known and is_whole else None)
         return times, least, greatest, last
 
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _of(self, series: _Series, stretch: int) -> tuple[float, float, float] | None:
         if stretch == self._stretch:
-            return series.now
+            return series.so_far()
         slot = stretch % self._slots
-        last = series.last[slot]
-        return None if math.isnan(last) else (series.least[slot], series.greatest[slot], last)
+        least = series.least[slot]
+        return None if math.isnan(least) else (least, series.greatest[slot], series.last[slot])
 
     def _look(self, now_s: float) -> Iterator[None]:
         """All that is to be done now."""
@@ -228,8 +246,7 @@ class Trends:
                 done += 1
                 if done % AT_ONCE == 0:
                     yield
-            series.now = None
-            series.see()
+            series.begin()
             done += 1
             if done % AT_ONCE == 0:
                 yield
@@ -288,23 +305,29 @@ def _resample(
     series: _Series, made: _Series, old_s: int, old_slots: int, old_stretch: int, period_s: int, slots: int
 ) -> Iterator[None]:
     """Into `made`: the same past in stretches of another length. Lengths are powers of two: they lie in each other."""
-    made.now = series.now
+    made.now, made.is_broken = series.now, series.is_broken
+    broken = -1
+    """The last stretch of the new ones that has a gap in it."""
     stretch = old_stretch * old_s // period_s
     for done, at in enumerate(range(max(0, old_stretch - old_slots), old_stretch), 1):
         if done % AT_ONCE == 0:
             yield
         slot = at % old_slots
-        if math.isnan(series.last[slot]):
-            continue
         first = at * old_s // period_s
+        if math.isnan(series.last[slot]):
+            broken = first
+            if stretch - slots <= first < stretch:
+                made.last[first % slots] = _GAP
+        if math.isnan(series.least[slot]):
+            continue
         for target in range(first, first + max(1, old_s // period_s)):
             if not stretch - slots <= target < stretch:
                 continue
             to = target % slots
-            known = not math.isnan(made.last[to])
+            known = not math.isnan(made.least[to])
             made.least[to] = min(made.least[to], series.least[slot]) if known else series.least[slot]
             made.greatest[to] = max(made.greatest[to], series.greatest[slot]) if known else series.greatest[slot]
-            made.last[to] = series.last[slot]
+            made.last[to] = _GAP if target == broken else series.last[slot]
 
 
 def _plain(number: float) -> float | int:

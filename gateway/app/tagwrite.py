@@ -23,7 +23,7 @@ from gateway.interfaces import Later
 from gateway.modbus import spec
 from gateway.modbus.spec import Table
 from gateway.places import Placement, place_of, resolve_tag
-from gateway.values import TYPES, Tag, Value, encode, to_raw
+from gateway.values import TYPES, Quality, Tag, Value, encode, to_raw
 
 if TYPE_CHECKING:
     from gateway.app.gateway import Gateway
@@ -32,7 +32,8 @@ MAX_WAITING = 64
 """Writes by name whose answer is still to come; people do not write faster, and a script has Modbus."""
 MAX_WAIT_S = 30.0
 """For an answer: longer than any time-out with its retries; then nobody knows."""
-
+WRITABLE = (Table.COILS, Table.HOLDING)
+"""What Modbus has requests for."""
 
 _NUMBER = re.compile(r"(?=.{1,400}$)[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 """As people and JSON write it. What is longer, or has more of an exponent, fits no type, and to make a fraction of
@@ -49,7 +50,8 @@ class TagWriter:
         """Of those that did not come as far as the gate."""
 
     async def write(self, origin: Origin, device: str, tag: str, value: Any) -> dict[str, Any]:
-        """`outcome`, `before`, `after`: what the image shows once the answer came. AskError: not done, or not known."""
+        """`outcome`; `before` and `after` its answer, as clients read them: None where there is no young value. AskError:
+        not done, or not known."""
         gateway = self._gateway
         try:
             if self._waiting >= MAX_WAITING:
@@ -100,10 +102,14 @@ class TagWriter:
             place = place_of(gateway.config, configured, known)
             if place is not None:
                 unit_id, old = place.unit_id, there(gateway.plant.banks.get(place.unit_id), place)
-                try:
-                    pdu = request_of(tag, known, configured, place, value)
-                except AskError:
-                    pdu = without_value(place)
+                if place.table not in WRITABLE:  # no request says so: better none than one that says another place
+                    why += f"; it is shown at {place.table.describe(place.first, place.count)} of unit {unit_id}"
+                    old = None
+                else:
+                    try:
+                        pdu = request_of(tag, known, configured, place, value)
+                    except AskError:
+                        pdu = without_value(place)
         self.refusals.add(origin, f"{device}/{tag}", value, why, (unit_id, pdu, old), kind)
 
     def _why(self, device: str, code: int) -> str:
@@ -115,8 +121,14 @@ class TagWriter:
         return f": nothing was sent, {device} cannot be reached{f' ({reason})' if reason else ''}"
 
     def _shown(self, device: str, tag: str) -> Value | None:
+        """What clients read of it now, as the audit's `old`: None when it is too old, or there is none.
+
+        After a write that was done it is what was written or what was read since: a block that is not too old shows a
+        write before its client has the answer, and one that is shows nothing before it was read again.
+        """
         point = self._gateway.hub.points.get(device, {}).get(tag)
-        return None if point is None else point.value
+        sample = None if point is None else point.sample()
+        return None if sample is None or sample.quality is Quality.BAD else sample.value
 
     def _request(self, device_name: str, tag_name: str, value: Any) -> tuple[Placement, bytes]:
         """Where it goes, and the request of a Modbus client that writes it there."""
@@ -137,16 +149,17 @@ class TagWriter:
 
 def request_of(name: str, tag: Tag, configured: model_devices.Tag, place: Placement, value: Any) -> bytes:
     """The request that writes `value` (JSON, in engineering units) to the tag's place. AskError: it cannot be."""
-    known = _known(name, tag, value)
+    is_bit = tag.type == "bool" or place.table.is_bits or place.bit is not None
+    known = _known(name, tag, value, is_bit=is_bit)
     if configured.range is not None and not isinstance(known, str):
         least, greatest = configured.range
         if not least <= known <= greatest:
             unit = f" {configured.unit}" if configured.unit else ""
             limits = f"{_number(least)} to {_number(greatest)}{unit}"
             raise AskError("invalid", f"{name}: {value}{unit} is outside of its range, {limits}")
+    if is_bit and known not in (0, 1):
+        raise AskError("invalid", f"{name} is one bit: it can be true or false, not {value}")
     if place.table.is_bits or place.bit is not None:
-        if known not in (0, 1):
-            raise AskError("invalid", f"{name} is one bit: it can be true or false, not {value}")
         return _bit_request(place, on=bool(known))
     data = _registers(name, tag, configured.as_, value, known)
     if len(data) == 2:
@@ -155,13 +168,15 @@ def request_of(name: str, tag: Tag, configured: model_devices.Tag, place: Placem
     return head + data
 
 
-def _known(name: str, tag: Tag, value: Any) -> Fraction | str:
+def _known(name: str, tag: Tag, value: Any, *, is_bit: bool) -> Fraction | str:
     """A JSON value as a number, exactly as it is written: 0.1 is a tenth. Of strings, the text."""
     if tag.type == "string":
         if not isinstance(value, str):
             raise AskError("invalid", f"{name} is text: write it in quotes, not {value!r}")
         return value
     if isinstance(value, bool):
+        if not is_bit:
+            raise AskError("invalid", f"{name} is a number ({tag.type}), not {'true' if value else 'false'}")
         return Fraction(int(value))
     if isinstance(value, float) and not math.isfinite(value):
         raise AskError("invalid", f"{name}: {value} is no number")

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated
+
+import typer
 
 
-def schema() -> None:
+def schema(
+    _json: Annotated[bool, typer.Option("--json", help="As it is without: it is JSON.")] = False,
+) -> None:
     """Print the JSON Schema of the plant file.
 
     With it, editors complete and check keys. Put this into the first line of the file for the YAML language server:

@@ -212,9 +212,9 @@ export async function writeTag(tag, context) {
     return { level: /** @type {const} */ ("warning"), title: "Outcome unknown", text: `${sentence(text)} ${advice}` };
   }
 
-  /** @param {any} value */
+  /** @param {any} value null: the gateway has none that is young enough */
   function told(value) {
-    if (value === null || value === undefined) return "no value";
+    if (value === null || value === undefined) return "not known";
     return `${context.format.value(value, tag)}${tag.unit ? ` ${tag.unit}` : ""}`;
   }
 }
