@@ -449,8 +449,9 @@ class Bank:
         memory = self._areas[table].memory
         return _cut_bits(memory, first, count) if table.is_bits else bytes(memory[2 * first : 2 * (first + count)])
 
-    def look(self, table: Table, first: int, count: int) -> tuple[list[int | None], list[int]]:
-        """What a client would read of each register or bit alone: its value, or None and the exception code."""
+    def look(self, table: Table, first: int, count: int) -> tuple[list[int | None], list[int], list[bool]]:
+        """What a client would read of each register or bit alone: its value, or None and the exception code; and
+        whether a value is too old and served all the same."""
         area = self._areas[table]
         codes = [0 if area.has(at, 1) else spec.ILLEGAL_ADDRESS for at in range(first, first + count)]
         for span in area.spans_in(first, first + count) if area.blocked else ():
@@ -460,7 +461,11 @@ class Bank:
         values: list[int | None] = []
         for at, code in enumerate(codes, first):
             values.append(None if code else int.from_bytes(self.get(table, at, 1), "big"))
-        return values, codes
+        held = [False] * count
+        for span in area.spans_in(first, first + count) if area.spans else ():
+            for at in range(max(span.first, first), min(span.stop, first + count)) if span.stale else ():
+                held[at - first] = not codes[at - first]
+        return values, codes, held
 
     def fresh(self, table: Table, first: int, count: int) -> bytes | None:
         """As `get`; None when some of it does not exist or has no value that is young enough."""

@@ -14,6 +14,9 @@ from typing import Any
 from gateway.hub import Point, Source
 from gateway.web.slices import MAX_EXACT, plain
 
+State = tuple[Any, ...]
+"""Value, quality, cause, number of the block."""
+
 _QUALITY = ('"good"', '"uncertain"', '"bad"')
 
 
@@ -45,18 +48,26 @@ class Blocks:
         self._numbers.clear()
 
 
-def value_row(point: Point, blocks: Blocks) -> tuple[str, tuple[Any, ...]]:
-    """`[index, value, quality, ms of the last good read, cause, block]` as JSON; what is another when it changed."""
-    value, quality, time_ns, cause = point.sample()
-    time_ms = time_ns // 1_000_000
+def state_of(point: Point, blocks: Blocks) -> State:
+    """What it is; another one when that has changed. Its time is its block's, and not in it."""
+    value, quality, _, cause = point.sample()
+    return value, quality, cause, blocks.number(point.source)
+
+
+def row_of(point: Point, state: State, time_ms: int) -> str:
+    """`[index, value, quality, ms of the last good read, cause, block]` as JSON. `time_ms`: 0 before it."""
+    value, quality, cause, block = state
     kind = type(value)
     if kind is float:
-        shown = repr(value) if isfinite(value) else "null"  # type: ignore[arg-type]
+        shown = repr(value) if isfinite(value) else "null"
     elif kind is int:  # a larger one as text: see `exact`
-        shown = str(value) if -MAX_EXACT <= value <= MAX_EXACT else f'"{value}"'  # type: ignore[operator]
+        shown = str(value) if -MAX_EXACT <= value <= MAX_EXACT else f'"{value}"'
     else:
         shown = "null" if value is None else plain(value)
     why = plain(cause) if cause else '""'
-    block = blocks.number(point.source)
-    text = f"[{point.index},{shown},{_QUALITY[quality]},{time_ms or 'null'},{why},{block}]"
-    return text, (value, quality, cause, block)
+    return f"[{point.index},{shown},{_QUALITY[quality]},{time_ms or 'null'},{why},{block}]"
+
+
+def read_ms(source: Source) -> int:
+    """When it was read well last; 0: never."""
+    return source.good_time_ns // 1_000_000

@@ -7,10 +7,10 @@ from collections import Counter
 
 from gateway.config.model_web import Web
 from gateway.config.page import WRITERS
-from gateway.web.blocks import Blocks
 from gateway.web.feed import Feed
 from gateway.web.files import Files
 from gateway.web.guard import Hosts
+from gateway.web.known import Known
 from gateway.web.packing import Packer
 from gateway.web.seams import Views
 from gateway.web.sessions import Session, Sessions
@@ -22,10 +22,10 @@ class Desk:
 
     def __init__(self, views: Views, web: Web) -> None:
         self.views = views
-        blocks = Blocks()
-        self.snapshots = Snapshots(views, blocks)
+        known = Known()
+        self.snapshots = Snapshots(views, known)
         self.packer = Packer()
-        self.feed = Feed(views, self.snapshots.joined, self._forget, blocks)
+        self.feed = Feed(views, self.snapshots.joined, self._forget, known)
         self.sessions = Sessions(time.monotonic)
         self.sessions.ended = self.feed.end_session
         self.files = Files()

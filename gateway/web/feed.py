@@ -2,27 +2,24 @@
 
 The rule: nothing is made when nobody watches, and what it costs is bounded whatever the plant does: so many rows a set,
 the rest waits for the next one, the longest waiting first. What is told is the difference to what was told last, so
-whoever comes later loads a snapshot that was begun after he came (`snapshots`), and both together miss nothing.
+whoever comes later loads a snapshot that was begun after he came (`snapshots`), and both together miss nothing: what
+that gave otherwise than it was told is told again (`known`).
 
 A device's state is looked at five times a second; the rest of its row, counters mostly, once a second or as often as
-ROWS_PER_SET allows. Of a tag, changes come from the hub; that it was read again and is the same is told once for all
-tags of its block (`times`). Some things change without anybody telling (a value grows old), so all tags are looked
-through besides, a part with each set.
+ROWS_PER_SET allows. Of tags see `tags`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable
-from itertools import islice
 from typing import Any
 
-from gateway.hub import Point, Source
-from gateway.web.blocks import Blocks, value_row
+from gateway.web.known import Known
 from gateway.web.seams import Row, Views
 from gateway.web.slices import Slices, plain
+from gateway.web.tags import Tags
 from gateway.web.viewers import MAX_VIEWERS, Viewer, message, share_of
 
 log = logging.getLogger(__name__)
@@ -31,12 +28,6 @@ TICK_S = 0.2
 REST_S = 0.02
 """Between two sets, also when making one takes longer than a tick."""
 SECOND_TICKS = 5
-TAGS_PER_SET = 2000
-"""10,000 changes a second; some 100 KB for each viewer."""
-BLOCKS_PER_SET = 500
-"""That are asked whether they were read again, in turn: 2,500 a second, at most 10 KB a set."""
-LOOKED_THROUGH = 10
-"""Ticks in which all tags are looked through."""
 ROWS_PER_SET = 100
 """Rows of links and devices."""
 EVENTS_PER_SET = 200
@@ -53,16 +44,17 @@ class Feed:
         views: Views,
         joined: Callable[[], None],
         all_left: Callable[[], None] = lambda: None,
-        blocks: Blocks | None = None,
+        known: Known | None = None,
     ) -> None:
         """`joined()`: somebody watches from now on; snapshots that were begun before are not for him. `all_left()`:
-        nobody does any more. `blocks`: those that snapshots tell of, too."""
+        nobody does any more. `known`: what snapshots tell of, too."""
         self._views = views
         self._joined = joined
         self._all_left = all_left
-        self._blocks = blocks or Blocks()
+        self._known = known or Known()
         self._viewers: list[Viewer] = []
         self._task: asyncio.Task[None] | None = None
+        self._making: _Making | None = None
         self.sets = 0
         """Made since the start."""
         self.resyncs = 0
@@ -91,7 +83,9 @@ class Feed:
         self._viewers.append(viewer)
         self._joined()
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="feed of the page")
+            self._making = _Making(self._views, self._known)  # now: whoever joins misses no change
+            running = self._run(self._making)
+            self._task = asyncio.get_running_loop().create_task(running, name="feed of the page")
         return ""
 
     def leave(self, viewer: Viewer) -> None:
@@ -118,11 +112,12 @@ class Feed:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        if self._making is not None:  # the task was ended before it began
+            self._making.close()
 
     # -- sets -------------------------------------------------------------------------------------------------------
 
-    async def _run(self) -> None:
-        making = _Making(self._views, self._blocks)
+    async def _run(self, making: _Making) -> None:
         try:
             while self._viewers:
                 loop = asyncio.get_running_loop()
@@ -153,6 +148,9 @@ class Feed:
             for topic, data in made:
                 if topic in viewer.topics:
                     viewer.put(data)
+        for topic, _ in made:
+            self._known.was_put(topic)
+        for viewer in viewers:
             if viewer.has_some:
                 viewer.wake()
                 await asyncio.sleep(0)  # one at a time: each writes in a turn of its own
@@ -161,24 +159,12 @@ class Feed:
 class _Making:
     """What was told last, and what is to be told next. It lives while somebody watches."""
 
-    def __init__(self, views: Views, blocks: Blocks) -> None:
+    def __init__(self, views: Views, known: Known) -> None:
         self._views = views
+        self._known = known
+        known.watch()
         self._ticks = 0
-        # tags
-        self._subscription = views.subscribe()
-        self._generation = -1
-        self._changed: dict[Point, None] = {}
-        """To be told, the longest waiting first."""
-        self._told: dict[Point, tuple[Any, ...]] = {}
-        self._blocks = blocks
-        self._block_ring: list[tuple[Source, int]] = []
-        """To be asked."""
-        self._times: dict[Source, int] = {}
-        """Of them, told, in ms."""
-        self._round: list[Point] = []
-        """To be looked through."""
-        self._share = 1
-        """Of them, at each tick."""
+        self._tags = Tags(views, known)
         # links and devices
         self._states: dict[tuple[str, str], object] = {}
         self._urgent: dict[tuple[str, str], None] = {}
@@ -193,20 +179,20 @@ class _Making:
         self._clients = ""
 
     def close(self) -> None:
-        self._subscription.close()
+        self._tags.close()
+        self._known.forget()
 
     async def tick(self, wanted: frozenset[str]) -> Any:
         """(topic, JSON) of all that is to be told now."""
         self._ticks += 1
+        if "events" not in wanted:  # now: who joins while a set is made misses nothing
+            self._event = self._views.last_event
         slices = Slices()
         if "state" in wanted and (data := await self._state(slices)) is not None:
             yield "state", data
-        if "events" in wanted:
-            if (data := await self._events(slices)) is not None:
-                yield "events", data
-        else:
-            self._event = self._views.last_event
-        if "tags" in wanted and (data := await self._tags(slices)) is not None:
+        if "events" in wanted and (data := await self._events(slices)) is not None:
+            yield "events", data
+        if "tags" in wanted and (data := await self._tags.told(slices)) is not None:
             yield "tags", data
         if "clients" in wanted and self._ticks % SECOND_TICKS == 1:
             data = await self._client_rows(slices)
@@ -216,6 +202,9 @@ class _Making:
     # -- links and devices ------------------------------------------------------------------------------------------
 
     async def _state(self, slices: Slices) -> bytes | None:
+        if self._known.take_given("state"):
+            self._texts.clear()
+            self._gateway = self._findings = ""
         await self._compare_states(slices)
         is_second = self._ticks % SECOND_TICKS == 1
         told: dict[str, list[str]] = {"links": [], "devices": []}
@@ -251,6 +240,7 @@ class _Making:
         return f"{{{','.join(parts)}}}".encode() if has_news else None
 
     async def _compare_states(self, slices: Slices) -> None:
+        given, self._known.rows = self._known.rows, set()  # before it is asked what there is
         seen = set()
         for kind, name, state in self._views.states():
             key = (kind, name)
@@ -260,7 +250,7 @@ class _Making:
                 self._urgent[key] = None
             if slices.is_over:
                 await slices.rest()
-        for key in self._states.keys() - seen:
+        for key in (self._states.keys() | given) - seen:
             for known in (self._states, self._rows, self._texts, self._urgent):
                 known.pop(key, None)
             self._gone[key] = None
@@ -289,88 +279,6 @@ class _Making:
                 await slices.rest()
         return f"[{','.join(found)}]"
 
-    # -- tags -------------------------------------------------------------------------------------------------------
-
-    async def _tags(self, slices: Slices) -> bytes | None:
-        is_new = self._views.generation != self._generation
-        if is_new:
-            self._generation = self._views.generation
-            self._round = []
-            if self._told or self._changed:
-                await self._forget_gone(slices)
-        times = await self._read_again(slices)  # before the rows: a row's time is newer than its block's
-        for point in self._subscription.take():
-            self._changed[point] = None
-        await self._look_through(slices)
-        rows: list[str] = []
-        await self._tell(rows, slices)
-        if not rows and not times and not is_new:
-            return None
-        now_ms = time.time_ns() // 1_000_000
-        head = f'"generation":{self._generation},"now_ms":{now_ms},"times":[{",".join(times)}]'
-        return f'{{{head},"changed":[{",".join(rows)}]}}'.encode()
-
-    async def _read_again(self, slices: Slices) -> list[str]:
-        """`[block, ms]` of those that were read since they were told last."""
-        rows: list[str] = []
-        if not self._block_ring:
-            self._block_ring = self._blocks.all()
-        for _ in range(min(BLOCKS_PER_SET, len(self._block_ring))):
-            source, number = self._block_ring.pop()
-            time_ms = source.good_time_ns // 1_000_000
-            if self._times.get(source) != time_ms:
-                self._times[source] = time_ms
-                rows.append(f"[{number},{time_ms or 'null'}]")
-            if slices.is_over:
-                await slices.rest()
-        return rows
-
-    async def _forget_gone(self, slices: Slices) -> None:
-        points = set(self._views.points())
-        sources = set[Source]()
-        for point in points:
-            sources.add(point.source)
-            if slices.is_over:
-                await slices.rest()
-        self._blocks.keep(sources)
-        for source in self._times.keys() - sources:
-            del self._times[source]
-        known: dict[Point, Any]
-        for known in (self._changed, self._told):
-            for point in list(known):
-                if point not in points:
-                    del known[point]
-                if slices.is_over:
-                    await slices.rest()
-
-    async def _look_through(self, slices: Slices) -> None:
-        """A part of all tags: what has changed unnoticed."""
-        if not self._round:
-            self._round = self._views.points()
-            self._share = len(self._round) // LOOKED_THROUGH + 1
-        for _ in range(min(self._share, len(self._round))):
-            point = self._round.pop()
-            if point in self._changed:
-                continue
-            _, state = value_row(point, self._blocks)
-            known = self._told.get(point)
-            if known is None:
-                self._told[point] = state  # as in the snapshot of whoever watches; changes come from the hub
-            elif known != state:
-                self._changed.setdefault(point)
-            if slices.is_over:
-                await slices.rest()
-
-    async def _tell(self, rows: list[str], slices: Slices) -> None:
-        for point in list(islice(self._changed, TAGS_PER_SET)):
-            del self._changed[point]
-            text, state = value_row(point, self._blocks)
-            if self._told.get(point) != state:
-                self._told[point] = state
-                rows.append(text)
-            if slices.is_over:
-                await slices.rest()
-
     # -- events and clients -----------------------------------------------------------------------------------------
 
     async def _events(self, slices: Slices) -> bytes | None:
@@ -390,6 +298,8 @@ class _Making:
         return f'{{"events":[{",".join(rows)}]}}'.encode() if rows else None
 
     async def _client_rows(self, slices: Slices) -> bytes | None:
+        if self._known.take_given("clients"):
+            self._clients = ""
         rows: list[str] = []
         total = 0
         for row in self._views.clients():

@@ -51,8 +51,8 @@ class Views(Protocol):
         ...
 
     def look_for_trouble(self, links: Iterable[Row], devices: Iterable[Row], gateway: Row) -> Iterator[Row | None]:
-        """What is wrong according to these rows: {"whose", "text", "more", "device"}. None between them: a good moment
-        for others to have their turn."""
+        """What is wrong according to these rows: {"whose", "text", "more", "device", "link"}. None between them: a good
+        moment for others to have their turn."""
         ...
 
     def device(self, name: str) -> Row: ...

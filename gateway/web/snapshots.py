@@ -1,9 +1,10 @@
 """Whole answers that many ask for at once: made once, in slices, and shared for a moment.
 
 The rule: who asks gets an answer that was begun after he came, or at most FRESH_S ago if he does not watch: what a
-viewer is told (`feed`) and the snapshot that he loads then miss nothing between them. None is shared beyond a reload:
-who is told that there are other tags must not load those of before. One is made at a time, so that
-many who come together wait for one answer and not for as many; what a tag is called is made once for all.
+viewer is told (`feed`) and the snapshot that he loads then miss nothing between them, and what it gave otherwise than
+it was told is told again (`known`). None is shared beyond a reload: who is told that there are other tags must not load
+those of before; nor beyond a set that was told since it was begun, with who came after that. One is made at a time, so
+that many who come together wait for one answer and not for as many; what a tag is called is made once for all.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import time
 from collections.abc import Awaitable, Callable
 
 from gateway.errors import AskError
-from gateway.web.blocks import Blocks, value_row
+from gateway.hub import Source
+from gateway.web.blocks import read_ms, row_of, state_of
+from gateway.web.known import Known
 from gateway.web.seams import Row, Views
 from gateway.web.slices import Slices, Text, encoded, exact
 
@@ -41,9 +44,9 @@ class _Shared:
 class Snapshots:
     """All of one page."""
 
-    def __init__(self, views: Views, blocks: Blocks) -> None:
+    def __init__(self, views: Views, known: Known) -> None:
         self._views = views
-        self._blocks = blocks
+        self._known = known
         self._shared: dict[str, _Shared] = {}
         self._turn = asyncio.Lock()
         """One is made at a time: each takes the loop for a slice of every turn."""
@@ -59,7 +62,6 @@ class Snapshots:
     def forget(self) -> None:
         """Nobody watches any more: keep no text of thousands of tags."""
         self._shared.clear()
-        self._blocks.clear()
         self._fixed = (-1, b"")
 
     async def made(self, make: Make) -> Data:
@@ -90,10 +92,14 @@ class Snapshots:
         shared = self._shared.setdefault(name, _Shared())
 
         def is_good() -> bool:
-            is_young = shared.begun > self._not_before_s and shared.begun > came_s - FRESH_S
-            return is_young and shared.generation == self._views.generation
+            if shared.begun <= self._not_before_s or shared.generation != self._views.generation:
+                return False
+            if shared.begun >= came_s:
+                return True
+            return shared.begun > came_s - FRESH_S and not self._known.is_behind(name, shared.begun)
 
         if is_good():
+            self._known.was_given(name)
             return shared.data
         if self._waiting >= MAX_WAITING:
             raise AskError("full", "too many answers are being made: ask again in a second")
@@ -107,6 +113,7 @@ class Snapshots:
                     shared.begun, shared.generation, shared.data = begun, generation, data
         finally:
             self._waiting -= 1
+        self._known.was_given(name)
         return shared.data
 
     # -- making -----------------------------------------------------------------------------------------------------
@@ -119,6 +126,7 @@ class Snapshots:
             rows = []
             for row in status[kind]:
                 rows.append(row)
+                self._known.gave_row(kind, row["name"])
                 await slices.breathe()
             status[kind] = rows
         findings = []
@@ -140,11 +148,16 @@ class Snapshots:
             text.add(f'{{"boot":"{views.boot}","generation":{generation},"tags":')
             await text.copy(fixed, slices)
             separator = ',"values":['
+            read: dict[Source, int] = {}  # as it was when the first tag of it was given: no tag is younger than it is
             for point in views.points():
-                text.add(separator + value_row(point, self._blocks)[0])
+                state = state_of(point, self._known.blocks)
+                text.add(separator + row_of(point, state, read.setdefault(point.source, read_ms(point.source))))
+                self._known.gave(point, state)
                 separator = ","
                 if slices.is_over:
                     await slices.rest()
+                    if views.generation != generation:
+                        break
             if views.generation == generation:  # else a reload came between: indexes may mean others
                 break
         text.add(',"values":[]}' if separator != "," else "]}")

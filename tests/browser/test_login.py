@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.browser.conftest import NewPage
-from tests.browser.looking import wait_for
+from tests.browser.looking import look, wait_for
 from tests.browser.site import OPERATOR, PASSWORD, VIEWER, Site
 
 if TYPE_CHECKING:
@@ -74,3 +74,18 @@ def test_a_session_that_ends_elsewhere_ends_here(new_page: NewPage) -> None:
     ask(page, "api/logout", {}, csrf)  # another tab of the same browser
     page.wait_for_selector("form.login")
     assert page.locator(".devices").count() == 0
+
+
+def test_a_question_goes_with_the_session(new_page: NewPage) -> None:
+    page = new_page("#/tags?tag=press/setpoint", user=None, allow="401")
+    page.wait_for_selector("form.login")
+    sign_in(page, OPERATOR, PASSWORD)
+    page.click(".detail button:has-text('Write')")
+    page.fill("#write-value", "55")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".write-question")
+    csrf = ask(page, "api/session")["json"]["csrf"]
+    ask(page, "api/logout", {}, csrf)  # another tab of the same browser
+    page.wait_for_selector("form.login")
+    look(page, lambda: page.locator("dialog").count() == 0, "no question over the login")
+    page.fill("input[name=user]", OPERATOR)  # nothing lies over it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -174,6 +175,21 @@ def test_a_write_lands_in_the_plc_after_a_second_step(new_page: NewPage, site: S
         assert setpoint() == 55
         page.click(".write-dialog button:has-text('Close'):visible >> nth=-1")
         wait_for_text(page, f"{row('setpoint')} .c-value", "55")
+
+
+def test_what_was_there_and_is_there_now_is_not_known_of_an_old_value(new_page: NewPage, site: Site) -> None:
+    page = new_page("#/tags?q=press")
+    page.wait_for_selector(row("setpoint"))
+    told = {"outcome": "done", "before": None, "after": None}
+    page.route("**/api/tags/press/setpoint", lambda route: route.fulfill(status=200, json=told))
+    open_dialog(page, "setpoint")
+    page.keyboard.type("44")
+    page.keyboard.press("Enter")
+    wait_for_text(page, ".write-question", "44 °C")
+    page.click("button:has-text('Write now')")
+    wait_for_text(page, ".outcome", "Written")
+    assert re.fullmatch(r"before\s*not known\s*→\s*not known", page.locator(".before-after").inner_text())
+    page.unroute("**/api/tags/press/setpoint")
 
 
 def test_a_double_click_neither_skips_the_question_nor_hides_the_answer(new_page: NewPage, site: Site) -> None:

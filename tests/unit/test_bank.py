@@ -111,3 +111,13 @@ def test_bits_read_back_as_written_and_their_neighbours_stay(
     assert [bool(got >> n & 1) for n in range(8 * (len(answer) - 2))] == (
         model[read_first : read_first + read_count] + [False] * (-read_count % 8)
     )
+
+
+def test_what_is_held_although_it_is_too_old_is_told() -> None:
+    bank = Bank({Table.HOLDING: [(0, 10)]})
+    (span,) = bank.claim([(Table.HOLDING, 2, 4)])
+    assert bank.look(Table.HOLDING, 1, 3) == ([0, None, None], [0, 11, 11], [False] * 3)
+    bank.unblock(span)
+    assert bank.look(Table.HOLDING, 1, 6)[2] == [False, True, True, True, True, False]
+    span.stale = False
+    assert not any(bank.look(Table.HOLDING, 0, 10)[2])

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from gateway.config.schema import json_schema
+from tests.support.inprocess import command
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "config").glob("*.yaml"))
 
@@ -24,6 +25,13 @@ def mistakes(plant: Any) -> list[str]:
 def test_it_is_a_schema_and_plain_data() -> None:
     jsonschema.Draft202012Validator.check_schema(json_schema())
     assert json.loads(json.dumps(json_schema())) == json_schema()
+
+
+def test_the_command_prints_it_also_to_those_who_ask_for_json() -> None:
+    told = command("schema", "--json")
+    assert told.returncode == 0
+    assert json.loads(told.stdout) == json_schema()
+    assert told.stdout == command("schema").stdout
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

@@ -203,3 +203,17 @@ def test_what_concerns_most_comes_first() -> None:
 )
 def test_times_are_told_in_two_units_at_most(seconds: float | None, text: str) -> None:
     assert span(seconds) == text
+
+
+def test_a_links_trouble_names_it() -> None:
+    gone = {"state": "down", "last_error": "gone"}
+    near, far = "127.0.0.1:1551", "127.0.0.1:15519"
+    found = findings(
+        snapshot(
+            device("a", link=near),
+            device("b", link=far, **gone),
+            link(near),
+            link(far, up=False, trouble="the host does not answer"),
+        )
+    )
+    assert [(each.link, each.device) for each in found] == [(far, None)]

@@ -68,7 +68,11 @@ REFUSED: list[tuple[dict[str, Any], Any, str]] = [
     ({"type": "float32"}, None, "None is no number"),
     ({"type": "float32"}, [1], "is no number"),
     ({"type": "bool", "to": "coils:5"}, 2, "it can be true or false"),
-    ({"type": "bool"}, 2, "does not fit bool"),
+    ({"type": "bool"}, 2, "it can be true or false, not 2"),
+    ({"type": "bool", "as_": "float32"}, 7, "it can be true or false, not 7"),
+    ({"type": "bool"}, 0.5, "it can be true or false, not 0.5"),
+    ({"type": "float32"}, True, "press/level is a number (float32), not true"),
+    ({"type": "uint16"}, False, "press/level is a number (uint16), not false"),
     ({"type": "string", "at": "holding:0..1"}, "abcde", "does not fit 4 bytes of text"),
     ({"type": "string", "at": "holding:0..1"}, 5, "write it in quotes"),
 ]

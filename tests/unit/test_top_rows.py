@@ -73,7 +73,8 @@ def test_rates_are_differences_a_second() -> None:
 
 
 def test_another_process_gives_no_rates() -> None:
-    before, now = look(0.0, device("a", failed_requests=9), pid=7), look(1.0, device("a"), pid=8)
+    """In a container, every start has the same pid."""
+    before, now = look(0.0, device("a", failed_requests=9), boot="0a"), look(1.0, device("a"), boot="0b")
     assert set(rates_of(now, before)) == {None}
     assert view("devices", now, before).rows[0].cells[6] == "-"
 

@@ -50,6 +50,18 @@ class Case:
             self.now_s = round(self.now_s + 0.1, 1)
             self.tick()
 
+    def touch(self) -> None:
+        """Its quality is another; somebody looks."""
+        for point in self.points:
+            point.touch()
+        self.tick()
+
+    def all(self, points: int = 1000) -> list[tuple[float | None, ...]]:
+        """(seconds since the start, least, greatest, last) since there was a value."""
+        now_ms = int(self.now_s * 1000)
+        found = self.trends.series(("press", "t0"), int(START_S * 1000), now_ms, points)
+        return [(at / 1000 - START_S, *rest) for at, *rest in zip(*found, strict=True)]
+
     def series(self, seconds: float = 60.0, points: int = 1000, tag: str = "t0") -> list[tuple[float, ...]]:
         """(seconds since the start, least, greatest, last), gaps left out."""
         now_ms = int(self.now_s * 1000)
@@ -100,7 +112,92 @@ def test_what_was_not_good_is_a_gap_and_the_value_after_it_begins_anew() -> None
     case.points[0].touch()
     case.go(5)
     known = [at for at, *_ in case.series()]
-    assert known == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, *[at + 0.0 for at in range(10, 16)]]
+    assert known == [0.0, 1.0, 2.0, 3.0, 4.0, *[at + 0.0 for at in range(11, 16)]]
+
+
+def fail(case: Case, seconds: float) -> None:
+    """All values are bad for so long."""
+    case.source.quality = Quality.BAD
+    case.touch()
+    case.go(seconds)
+    case.source.quality = Quality.GOOD
+    case.touch()
+
+
+def test_a_moment_of_bad_quality_is_a_gap_however_long_a_stretch_is() -> None:
+    """Ten thousand tags have 16 s: an outage of three lies in one of them."""
+    case = Case(keep_s=64.0, max_bytes=4 * BYTES_EACH)
+    case.put(5.5)
+    assert case.trends.period_s == 16
+    case.go(20)
+    case.put(9)
+    fail(case, 3)
+    case.put(7)
+    case.go(20)
+    lasts = {at: last for at, _, _, last in case.all()}
+    assert lasts == {0.0: 5.5, 16.0: None, 32.0: 7}
+    assert (16.0, 5.5, 9, None) in case.all(), "what led to it is still seen"
+
+
+def test_a_gap_stays_one_where_many_stretches_are_drawn_as_one() -> None:
+    case = Case()
+    case.put(5.5)
+    case.go(30)
+    fail(case, 0.3)
+    case.go(29)
+    assert [at for at, _, _, last in case.all() if last is None] == [30.0]
+    coarse = case.all(points=6)
+    assert sum(last is None for *_, last in coarse) == 1
+    assert all(low == high == 5.5 for _, low, high, _ in coarse)
+
+
+def test_what_is_before_the_first_value_ends_no_line() -> None:
+    """A page that asks for an hour in the first seconds of a gateway gets one point, with its last value."""
+    case = Case()
+    case.go(3)
+    case.put(5.5)
+    assert case.all(points=1) == [(0.0, 5.5, 5.5, 5.5)]
+    case.go(10)
+    fail(case, 3)
+    case.go(10)
+    assert case.all(points=1)[-1][1:] == (5.5, 5.5, None)
+
+
+def test_the_last_value_ends_when_it_is_bad() -> None:
+    case = Case(keep_s=64.0, max_bytes=4 * BYTES_EACH)
+    case.put(5.5)
+    case.go(3)
+    assert case.all()[-1] == (0.0, 5.5, 5.5, 5.5)
+    case.source.quality = Quality.BAD
+    case.touch()
+    case.go(0.1)
+    assert case.all()[-1] == (0.0, 5.5, 5.5, None)
+
+
+def test_a_lost_poll_ends_no_line_and_a_value_that_comes_begins_one() -> None:
+    case = Case(keep_s=64.0, max_bytes=4 * BYTES_EACH)
+    case.source.quality = Quality.BAD
+    case.touch()
+    case.go(2)  # nothing was read yet: there is nothing that ends
+    case.source.quality = Quality.GOOD
+    case.put(5.5)
+    case.source.quality = Quality.UNCERTAIN
+    case.touch()
+    case.go(1)
+    assert case.all() == [(0.0, 5.5, 5.5, 5.5)]
+
+
+def test_a_gap_outlives_a_coarser_resolution() -> None:
+    case = Case(keep_s=60.0, max_bytes=60 * BYTES_EACH)
+    case.put(5.5)
+    case.go(11)
+    fail(case, 0.3)
+    case.go(9)
+    assert [at for at, _, _, last in case.all() if last is None] == [11.0]
+    case.add("another")
+    case.go(2)
+    assert case.trends.period_s == 2
+    assert [at for at, low, _, last in case.all() if last is None and low is not None] == [10.0]
 
 
 def test_uncertain_values_and_text_are_not_drawn() -> None:

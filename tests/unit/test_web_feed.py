@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -13,11 +14,14 @@ import pytest
 from gateway.hub import Hub, Point, Subscription
 from gateway.values import Quality
 from gateway.web import feed as feed_file
+from gateway.web import slices as slices_file
+from gateway.web import tags as tags_file
 from gateway.web import viewers as viewers_file
-from gateway.web.blocks import Blocks
 from gateway.web.feed import Feed, _Making
+from gateway.web.known import Known
 from gateway.web.slices import COPIED, PARTS, Slices, Text
 from gateway.web.snapshots import Snapshots
+from gateway.web.tags import Tags
 from gateway.web.viewers import Viewer
 
 EVERYTHING = frozenset(viewers_file.TOPICS)
@@ -105,8 +109,8 @@ class Told:
     """What one making says, tick by tick."""
 
     def __init__(self, plant: Plant) -> None:
-        self.blocks = Blocks()
-        self.making = _Making(plant, self.blocks)  # type: ignore[arg-type]
+        self.known = Known()
+        self.making = _Making(plant, self.known)  # type: ignore[arg-type]
 
     def tick(self, wanted: frozenset[str] = EVERYTHING) -> dict[str, Any]:
         async def made() -> dict[str, Any]:
@@ -155,7 +159,7 @@ def test_values_are_json_whatever_they_are() -> None:
 
 
 def test_more_changes_than_a_set_has_room_for_come_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_file, "TAGS_PER_SET", 10)
+    monkeypatch.setattr(tags_file, "TAGS_PER_SET", 10)
     plant = Plant(35)
     told = Told(plant)
     told.tick()
@@ -203,13 +207,13 @@ def test_what_is_read_again_and_is_the_same_is_told_once_for_its_block() -> None
 
 
 def test_many_blocks_are_told_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_file, "BLOCKS_PER_SET", 4)
+    monkeypatch.setattr(tags_file, "BLOCKS_PER_SET", 4)
     plant = Plant(10)
     for point in plant.list:
         point.source = Block()
     told = Told(plant)
     for point in plant.list:
-        told.blocks.number(point.source)
+        told.known.blocks.number(point.source)
     seen: set[int] = set()
     for tick in range(3):
         for point in plant.list:
@@ -229,8 +233,8 @@ def test_blocks_that_are_gone_are_forgotten_and_their_numbers_are_nobodys() -> N
     for point in plant.list:
         plant.hub.point("press", point.tag, plant.block)
     told.tick()
-    assert before not in dict(told.blocks.all())
-    assert told.blocks.number(plant.block) > 0
+    assert before not in dict(told.known.blocks.all())
+    assert told.known.blocks.number(plant.block) > 0
 
 
 def test_other_tags_are_another_generation() -> None:
@@ -403,13 +407,290 @@ def test_a_session_that_is_over_ends_its_streams() -> None:
     asyncio.run(test())
 
 
+# -- what the stream and snapshots say together ------------------------------------------------------------------------
+
+
+def snapshots_of(told: Told, plant: Plant) -> Snapshots:
+    found = Snapshots(plant, told.known)  # type: ignore[arg-type]
+    found.joined()
+    return found
+
+
+def changed_in(told: Told, ticks: int) -> list[Any]:
+    return [row for _ in range(ticks) for row in told.tick().get("tags", {"changed": []})["changed"]]
+
+
+def test_what_a_snapshot_gave_otherwise_than_it_was_told_is_told_again() -> None:
+    """0, 1, 0 between two sets: for the stream nothing happened, but whoever loaded meanwhile has the 1."""
+    plant = Plant(3)
+    told = Told(plant)
+    plant.set(1, 0)
+    told.tick()
+    told.tick()
+    plant.set(1, 1)
+    given = json.loads(asyncio.run(snapshots_of(told, plant).tags()))
+    assert given["values"][1][1] == 1
+    plant.set(1, 0)
+    assert changed_in(told, 1) == [[1, 0, "good", 1000, "", 0]]
+    assert changed_in(told, 25) == [], "once is enough"
+
+
+def test_so_does_what_changes_without_a_word() -> None:
+    """A value that was old while a snapshot was made, and is read again."""
+    plant = Plant(3)
+    told = Told(plant)
+    for _ in range(12):
+        told.tick()
+    plant.block.quality, plant.block.cause = Quality.BAD, "no answer"
+    asyncio.run(snapshots_of(told, plant).tags())
+    plant.block.quality, plant.block.cause = Quality.GOOD, ""
+    assert [row[:3] for row in changed_in(told, 1)] == [[number, None, "good"] for number in range(3)]
+
+
+def test_two_snapshots_that_differ_are_both_mended() -> None:
+    plant = Plant(1)
+    told = Told(plant)
+    plant.set(0, 0)
+    told.tick()
+    for value in (1, 0):  # the second agrees with what was told: the first is still wrong
+        plant.set(0, value)
+        asyncio.run(snapshots_of(told, plant).tags())
+    assert [row[1] for row in changed_in(told, 2)] == [0]
+
+
+def test_a_snapshot_that_agrees_with_what_was_told_costs_no_row() -> None:
+    plant = Plant(100)
+    told = Told(plant)
+    for number in range(100):
+        plant.set(number, number)
+    told.tick()
+    for _ in range(5):
+        asyncio.run(snapshots_of(told, plant).tags())
+    assert changed_in(told, 20) == []
+
+
+class Page:
+    """As the page does: a snapshot, and what the stream brings from the moment it asks for it on top."""
+
+    def __init__(self, making: _Making, snapshots: Snapshots) -> None:
+        self.sets: list[dict[str, Any]] = []
+        self.making = making
+        self.snapshots = snapshots
+        self.snapshot: dict[str, Any] = {}
+        snapshots.joined()
+
+    async def load(self) -> None:
+        self.snapshot = json.loads(await self.snapshots.tags())
+
+    def shown(self) -> list[Any]:
+        rows = {row[0]: row[1] for row in self.snapshot["values"]}
+        for each in self.sets:
+            rows.update(
+                {row[0]: row[1] for row in each["changed"] if each["generation"] == self.snapshot["generation"]}
+            )
+        return [rows[index] for index in sorted(rows)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pages_that_load_at_any_moment_end_with_what_is(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets and snapshots are made in slices of one item each, the plant changes between them, pages come."""
+    monkeypatch.setattr(slices_file, "SLICE_S", 0.0)
+    monkeypatch.setattr(tags_file, "TAGS_PER_SET", 7)
+    chance = random.Random(seed)
+    plant = Plant(60)
+
+    async def test() -> None:
+        making = _Making(plant, known := Known())  # type: ignore[arg-type]
+        snapshots = Snapshots(plant, known)  # type: ignore[arg-type]
+        pages: list[Page] = []
+        loads: list[asyncio.Task[None]] = []
+
+        async def ticks(count: int) -> None:
+            for _ in range(count):
+                made = [json.loads(data) async for topic, data in making.tick(frozenset({"tags"}))]
+                for page in pages:
+                    page.sets += made
+                if made:
+                    known.was_put("tags")
+                for _ in range(chance.randrange(40)):
+                    await asyncio.sleep(0)
+
+        pulses: dict[int, list[tuple[int, int]]] = {}
+        for number in range(60):  # each has one: what is wrong after it stays wrong
+            begin = chance.randrange(100, 900)
+            pulses.setdefault(begin, []).append((number, 1))
+            pulses.setdefault(begin + chance.randrange(1, 40), []).append((number, 0))
+            plant.set(number, 0)
+        turn = 0
+        feeding = asyncio.create_task(ticks(60))
+        while not feeding.done():
+            turn += 1
+            for number, value in pulses.pop(turn, ()):
+                plant.set(number, value)
+            if len(pages) < 20 and chance.random() < 0.05:
+                pages.append(Page(making, snapshots))
+                loads.append(asyncio.create_task(pages[-1].load()))
+            await asyncio.sleep(0)
+        await asyncio.gather(*loads)
+        await ticks(20)
+        assert len(pages) > 5
+        assert [page.shown() for page in pages] == [[point.value for point in plant.list]] * len(pages)
+        making.close()
+
+    asyncio.run(test())
+
+
+def test_clients_rows_and_findings_that_only_a_snapshot_saw_do_not_stay() -> None:
+    plant = Plant(1, devices=2)
+    clients: list[dict[str, Any]] = []
+    plant.clients = lambda: iter(list(clients))  # type: ignore[method-assign]
+    told = Told(plant)
+    for _ in range(12):
+        told.tick()
+    clients.append({"peer": "10.0.0.9:4711"})
+    plant.state_of["d1"] = "down"
+    plant.state_of["d2"] = "good"
+    snapshots = snapshots_of(told, plant)
+    assert json.loads(asyncio.run(snapshots.clients()))["clients"] == clients
+    state = json.loads(asyncio.run(snapshots.state()))
+    assert ([row["name"] for row in state["devices"]], len(state["findings"])) == (["d0", "d1", "d2"], 1)
+    clients.clear()
+    plant.state_of["d1"] = "good"
+    del plant.state_of["d2"]
+    later = [told.tick() for _ in range(6)]
+    assert [each["clients"]["clients"] for each in later if "clients" in each] == [[]]
+    states = [each["state"] for each in later if "state" in each]
+    assert [each["findings"] for each in states if "findings" in each] == [[]]
+    assert {row["name"]: row["state"] for each in states for row in each["devices"]} == {"d0": "good", "d1": "good"}
+    assert [name for each in states for name in each["gone"]["devices"]] == ["d2"]
+    assert not [each for each in (told.tick() for _ in range(12)) if each], "once is enough"
+
+
+def test_who_watches_already_gets_no_snapshot_of_before_a_set_that_he_heard() -> None:
+    """He looks at another view: what was told meanwhile he has merged into what he throws away now."""
+
+    async def test() -> None:
+        plant = Plant()
+        feed = Feed(plant, lambda: None, known=(known := Known()))  # type: ignore[arg-type]
+        snapshots = Snapshots(plant, known)  # type: ignore[arg-type]
+        watching = viewer()
+        feed.join(watching)
+        await watching.take(lambda: None)
+        await snapshots.tags()
+        plant.set(0, 1)
+        while b'"changed":[[0,1,' not in await watching.take(lambda: None):
+            pass
+        assert json.loads(await snapshots.tags())["values"][0][1] == 1
+        await feed.close()
+
+    asyncio.run(test())
+
+
+def test_a_feed_that_is_closed_before_it_began_hears_no_more() -> None:
+    async def test() -> None:
+        plant = Plant()
+        feed = Feed(plant, lambda: None)  # type: ignore[arg-type]
+        feed.join(viewer())
+        await feed.close()
+        assert not plant.hub._subscriptions
+
+    asyncio.run(test())
+
+
+def test_no_age_is_younger_than_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block's time waits for the last of its tags that changed."""
+    monkeypatch.setattr(tags_file, "TAGS_PER_SET", 10)
+    plant = Plant(30)
+    told = Told(plant)
+    shown: dict[int, int] = {}
+    age_of: dict[int, int | None] = {}
+
+    def tick() -> dict[str, Any]:
+        tags: dict[str, Any] = told.tick().get("tags", {"times": [], "changed": []})
+        age_of.update(dict(tags["times"]))
+        for index, value, _, time_ms, _, block in tags["changed"]:
+            shown[index], age_of[block] = value, time_ms
+        return tags
+
+    for number in range(30):
+        plant.set(number, 1)
+    for _ in range(5):
+        tick()
+    assert (age_of, set(shown.values())) == ({0: 1000}, {1})
+    for number in range(30):
+        plant.set(number, 2)
+    plant.block.good_time_ns = 11_000_000_000
+    for count in (10, 20):
+        tick()
+        assert (sorted(shown.values()).count(2), age_of) == (count, {0: 1000})
+    tick()
+    assert (set(shown.values()), age_of) == ({2}, {0: 11000})
+
+
+def test_a_block_that_never_has_all_of_its_tags_told_still_gets_older_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tags change all the time, and a set has room for half of them: its age is a few sets', not for ever more."""
+    monkeypatch.setattr(tags_file, "TAGS_PER_SET", 10)
+    plant = Plant(20)
+    told = Told(plant)
+    for count in range(1, 30):
+        for number in range(20):
+            plant.set(number, count)
+        plant.block.good_time_ns = count * 1_000_000_000
+        last = told.tick()["tags"]
+    assert len(last["changed"]) == 10
+    assert {row[3] for row in last["changed"]} == {28000}
+    assert all(row[1] >= 28 for row in last["changed"])
+
+
+def test_tags_of_a_snapshot_are_not_younger_than_its_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices_file, "SLICE_S", 0.0)
+    plant = Plant(20)
+
+    async def test() -> None:
+        snapshots = Snapshots(plant, Known())  # type: ignore[arg-type]
+        making = asyncio.create_task(snapshots.tags())
+        while not making.done():
+            plant.block.good_time_ns += 1_000_000_000
+            await asyncio.sleep(0)
+        assert len({row[3] for row in json.loads(making.result())["values"]}) == 1
+
+    asyncio.run(test())
+
+
+def test_a_reload_while_a_set_is_made_is_not_told_under_the_old_generation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tag that came has the index of one that went."""
+    plant = Plant(3)
+    told = Told(plant)
+    for number in range(3):
+        plant.set(number, float(number))
+    told.tick()
+    before = plant.generation
+    look_through = Tags._look_through
+
+    async def reload(self: Tags, slices: Slices) -> None:
+        await look_through(self, slices)
+        if plant.generation == before:
+            plant.hub.remove("press", "t1", plant.list[1])
+            new = plant.hub.point("other", "level", Block())
+            new.value = 777.0
+            self._known.changed[new] = 0  # as it would be if it had come a moment earlier
+
+    monkeypatch.setattr(Tags, "_look_through", reload)
+    plant.set(0, 5.0)
+    plant.set(1, 6.0)
+    assert "tags" not in told.tick(), "it is thrown away"
+    tags = told.tick()["tags"]
+    assert tags["generation"] == plant.generation > before
+    assert {row[0]: row[1] for row in tags["changed"]} == {0: 5.0, 1: 777.0}
+
+
 # -- snapshots ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_snapshot_is_shared_but_not_with_who_came_after_it_was_begun() -> None:
     async def test() -> None:
         plant = Plant()
-        snapshots = Snapshots(plant, Blocks())  # type: ignore[arg-type]
+        snapshots = Snapshots(plant, Known())  # type: ignore[arg-type]
         first = await snapshots.tags()
         plant.set(0, 1)
         assert await snapshots.tags() is first  # half a second
@@ -427,7 +708,7 @@ def test_a_snapshot_is_not_shared_beyond_a_reload() -> None:
 
     async def test() -> None:
         plant = Plant()
-        snapshots = Snapshots(plant, Blocks())  # type: ignore[arg-type]
+        snapshots = Snapshots(plant, Known())  # type: ignore[arg-type]
         await snapshots.tags()
         plant.hub.remove("press", "t0", plant.list[0])
         plant.hub.point("press", "new", plant.block)
@@ -441,7 +722,7 @@ def test_a_snapshot_is_not_shared_beyond_a_reload() -> None:
 def test_many_who_come_together_wait_for_one() -> None:
     async def test() -> None:
         plant = Plant(2000)
-        snapshots = Snapshots(plant, Blocks())  # type: ignore[arg-type]
+        snapshots = Snapshots(plant, Known())  # type: ignore[arg-type]
         asked = plant.asked["points"]
         found = await asyncio.gather(*(snapshots.tags() for _ in range(50)))
         assert len({id(data) for data in found}) == 1
@@ -453,7 +734,7 @@ def test_many_who_come_together_wait_for_one() -> None:
 def test_a_state_has_all_rows_and_what_is_wrong() -> None:
     plant = Plant()
     plant.state_of["d1"] = "down"
-    state = json.loads(asyncio.run(Snapshots(plant, Blocks()).state()))  # type: ignore[arg-type]
+    state = json.loads(asyncio.run(Snapshots(plant, Known()).state()))  # type: ignore[arg-type]
     assert [row["name"] for row in state["devices"]] == ["d0", "d1"]
     assert state["findings"] == [{"text": "d1 is down"}]
 
@@ -473,5 +754,5 @@ def test_a_long_text_is_put_together_as_its_parts_come() -> None:
 
 def test_a_plant_without_tags_has_a_snapshot() -> None:
     plant = Plant(tags=0)
-    found = json.loads(asyncio.run(Snapshots(plant, Blocks()).tags()))  # type: ignore[arg-type]
+    found = json.loads(asyncio.run(Snapshots(plant, Known()).tags()))  # type: ignore[arg-type]
     assert found["values"] == []

@@ -90,7 +90,8 @@ export function cellText(value, type, room) {
   if (text.length <= room || typeof value !== "number") return text;
   const shorter = [8, 7, 6, 5, 4, 3, 2].map((digits) => `≈${Number(value.toPrecision(digits))}`);
   const rounded = [3, 2, 1].map((digits) => `≈${value.toExponential(digits)}`);
-  const whole = String(Math.trunc(value)); // its digits all stay, or none looks like one of a smaller number
+  // The digits before the point all stay: it would look like a smaller number.
+  const whole = `${value < 0 ? "-" : ""}${Math.trunc(Math.abs(value))}`;
   const isPlain = (/** @type {string} */ each) => each.includes("e") || each.startsWith(`≈${whole}`);
   return [...shorter.filter(isPlain), ...rounded].find((each) => each.length <= room) ?? `≈${value.toExponential(0)}`;
 }

@@ -54,4 +54,9 @@ export function confirm(title, text, action) {
   return closed.then(Boolean);
 }
 
+/** As Esc does, all that are open. */
+export function closeAll() {
+  for (const each of document.querySelectorAll("dialog[open]")) /** @type {HTMLDialogElement} */ (each).close();
+}
+
 export const isOpen = () => document.querySelector("dialog[open]") !== null;

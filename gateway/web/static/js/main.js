@@ -305,6 +305,7 @@ async function logout() {
 
 /** Nothing of what was seen stays on the page. */
 function leave() {
+  dialog.closeAll();
   live.stop();
   state.stop();
   tags.close();

@@ -7,7 +7,7 @@
 
 /**
  * @typedef {Record<string, any>} Row as `gateway status --json` shows it
- * @typedef {{whose: "PLC" | "network" | "us", text: string, more?: string[], device?: string | null}} Finding
+ * @typedef {{whose: "PLC" | "network" | "us", text: string, more?: string[], device?: string | null, link?: string | null}} Finding
  * @typedef {{all: boolean, links: Set<string>, devices: Set<string>}} Change `all`: everything may be another
  */
 

@@ -14,7 +14,7 @@ import { span, value as valueText } from "./format.js";
 export const SIGNS = { good: "good", uncertain: "stale", bad: "down" };
 
 /** Characters that every cell has room for. */
-const SHORT = 8;
+const SHORT = 10;
 
 /** @returns {{root: HTMLElement, sign: Element, word: HTMLElement}} */
 export function makeQuality() {
@@ -51,6 +51,7 @@ export function showValue(element, sample, isLive, tag) {
   const { value, quality } = sample;
   const text = value === "" ? '""' : valueText(value, tag);
   setText(element, text);
+  setAttribute(element, "data-long", text.length > SHORT && tag?.type !== "string" ? "" : null);
   const shown = value === null ? "none" : !isLive ? "old" : quality;
   setAttribute(element, "data-quality", shown);
   const spoken =

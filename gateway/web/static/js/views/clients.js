@@ -120,12 +120,14 @@ function columns(rateOf) {
     {
       key: "peer",
       title: "Client",
-      width: "minmax(150px, 1fr)",
+      width: "minmax(190px, 1.2fr)",
       make: () => h("div", {}, h("strong", { class: "mono" }), h("span", { class: "sub" })),
       paint: (cell, row) => {
         const [name, sub] = /** @type {Element} */ (cell.firstElementChild).children;
         setText(name, row.peer);
-        setText(sub, `${row.way ?? ""} at ${row.door ?? ""}`);
+        const door = `${row.way ?? ""} at ${row.door ?? ""}`;
+        setText(sub, door);
+        setAttribute(sub, "title", door);
       },
       sort: (row) => row.peer,
     },

@@ -116,7 +116,7 @@ class DeviceView {
       ["others", "Also on this link"],
     ]);
     this._jobs = new Rows("Blocks", jobColumns(), {
-      keyOf: (row) => row.block,
+      keyOf: (row) => row.key, // two may ask for the same block
       compare: () => 0,
       className: "jobs",
       stateOf: (row) => (row.error ? "stale" : "good"),
@@ -263,7 +263,9 @@ class DeviceView {
     );
     facts.set("error", row.last_error || null);
     this._paintTrouble(row);
-    this._jobs.set(row.jobs ?? []);
+    /** @type {Row[]} */
+    const jobs = row.jobs ?? [];
+    this._jobs.set(jobs.map((job, at) => ({ ...job, key: String(at) })));
     this._jobs.element.hidden = !(row.jobs ?? []).length;
     this._noJobs.hidden = !this._jobs.element.hidden;
     setText(
@@ -280,7 +282,7 @@ class DeviceView {
     const about = this._context.state.findings.filter(
       (finding) =>
         (finding.device === row.name && !(row.state === "good" && row.holes?.length)) ||
-        (row.state !== "good" && finding.text.includes(row.link) && row.link),
+        (row.state !== "good" && row.link && finding.link === row.link),
     );
     this._trouble.hidden = about.length === 0;
     const text = JSON.stringify(about);

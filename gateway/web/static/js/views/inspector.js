@@ -20,6 +20,9 @@ const ONE = ["uint16", "int16", "bcd16"];
 const TWO = ["float32", "int32", "uint32"];
 const MORE = ["bcd32", "float64", "int64", "uint64"];
 
+const HELD = "Held: too old. A client that reads it gets it all the same (`on_stale`).";
+const NEXT_HELD = "Registers behind it are held: too old, and served all the same (`on_stale`).";
+
 /** @typedef {import("../store.js").Tag} Tag */
 
 export class Inspector {
@@ -63,7 +66,7 @@ export class Inspector {
    * @param {number} unit
    * @param {string} table
    * @param {number} address -1: none
-   * @param {{first: number, values: (number | null)[], codes: number[]} | null} image
+   * @param {{first: number, values: (number | null)[], codes: number[], held: boolean[]} | null} image
    */
   show(unit, table, address, image) {
     setAttribute(this.root, "data-chosen", address < 0 ? "no" : "yes");
@@ -84,8 +87,9 @@ export class Inspector {
     const at = image === null ? -1 : address - image.first;
     const here = image === null || at < 0 || at >= image.values.length ? [] : image.values.slice(at, at + 4);
     const code = image?.codes[at] ?? 0;
+    const held = here.map((_, next) => Boolean(image?.held[at + next]));
     const tag = this.places(unit, table).get(address);
-    const now = JSON.stringify([unit, table, address, here, code, tag]);
+    const now = JSON.stringify([unit, table, address, here, code, held, tag]);
     if (now === this.shown) return; // nothing is touched that somebody may be selecting
     this.shown = now;
     const parts = [h("p", { class: "muted" }, `unit ${unit}, 0x${hex(address)}`)];
@@ -101,9 +105,11 @@ export class Inspector {
       );
     if (code)
       parts.push(h("p", { class: "reg-exception" }, `No value. A client that reads it gets ${exceptionText(code)}.`));
-    else if (here.length && BIT_TABLES.has(table))
+    if (held.includes(true)) parts.push(h("p", { class: "reg-exception" }, held[0] ? HELD : NEXT_HELD));
+    setAttribute(this.body, "data-held", code || !held.includes(true) ? null : held[0] ? "this" : "next");
+    if (!code && here.length && BIT_TABLES.has(table))
       parts.push(h("p", { class: "reg-bit" }, here[0] ? "1 (on)" : "0 (off)"));
-    else if (here.length && here[0] !== null) parts.push(...this.registersAs(here));
+    else if (!code && here.length && here[0] !== null) parts.push(...this.registersAs(here));
     fill(this.body, ...parts);
   }
 

@@ -2,10 +2,22 @@
  * The cells of a page of the image: as many in a row as there is room for, one of them chosen, those that changed lit.
  *
  * The rule of the file: a cell that cannot be read shows the exception's code and is marked by it (`data-code`); the
- * style never lets it look like a number. Only cells whose text is another are touched.
+ * style never lets it look like a number. A value that is held although it is too old (`data-held`) is struck through.
+ * Only cells that show something else are touched.
  */
 
-import { binary, BIT_TABLES, cellText, decode, exceptionText, hex, numberText, place, reference, WIDTHS } from "../decode.js";
+import {
+  binary,
+  BIT_TABLES,
+  cellText,
+  decode,
+  exceptionText,
+  hex,
+  numberText,
+  place,
+  reference,
+  WIDTHS,
+} from "../decode.js";
 import { fill, h, setAttribute, setText } from "../dom.js";
 
 /** Cells of one page: 16 rows of 16. */
@@ -15,6 +27,8 @@ export const LAST = 65_535;
 const ROWS = [16, 8, 4, 2];
 /** Characters of a float32 in such a cell. */
 const FLOAT_ROOM = 10;
+/** Of a value that is too old. */
+const HELD = "held: too old";
 /** What a cell may show, the registers it takes, and the room it needs. */
 export const VIEWS = [
   { key: "hex", title: "Hex", takes: 1, px: 35 },
@@ -28,8 +42,8 @@ const BITS = { key: "bits", title: "Bits", takes: 1, px: 26 };
 
 /**
  * @typedef {{unit: number, table: string, first: number, view: string, order: string, odd: boolean}} Wish what is shown
- * @typedef {{first: number, values: (number | null)[], codes: number[]}} Image what was read
- * @typedef {{address: number, width: number, element: HTMLElement, shown: string}} Cell
+ * @typedef {{first: number, values: (number | null)[], codes: number[], held: boolean[]}} Image what was read
+ * @typedef {{address: number, width: number, element: HTMLElement, full: string}} Cell
  * @typedef {{onChoose: (address: number) => void, onPage: (pages: number) => void,
  *   tags: (unit: number, table: string) => Map<number, unknown>}} Owner
  */
@@ -113,7 +127,7 @@ export class RegisterTable {
           data: { at: address },
           title: place(table, address),
         });
-        this.cells.push({ address, width: takes, element, shown: "" });
+        this.cells.push({ address, width: takes, element, full: "" });
         line.append(element);
       }
       rows.push(line);
@@ -133,15 +147,21 @@ export class RegisterTable {
       const values = image.values.slice(at, at + cell.width);
       const code =
         image.codes.slice(at, at + cell.width).find((each) => each !== 0) ?? (values.length < cell.width ? 2 : 0);
-      const shown = code ? hex(code, 2) : this.textOf(values);
+      const isHeld = !code && image.held.slice(at, at + cell.width).includes(true);
+      const full = code ? hex(code, 2) : this.textOf(values);
+      const shown = this.isFloat && !code ? cellText(this.valueOf(values), "float32", FLOAT_ROOM) : full;
       const { element } = cell;
-      if (shown === cell.shown && element.dataset.code === String(code)) continue;
+      const isSame = full === cell.full && element.dataset.code === String(code);
+      if (isSame && element.dataset.held === (isHeld ? "yes" : undefined)) continue;
       setText(element, shown);
       setAttribute(element, "data-code", String(code));
       setAttribute(element, "data-on", BIT_TABLES.has(this.wish.table) && !code ? String(values[0]) : null);
-      element.title = `${place(this.wish.table, cell.address)}${code ? `: ${exceptionText(code)}` : ""}`;
-      if (cell.shown !== "") flash(element);
-      cell.shown = shown;
+      setAttribute(element, "data-held", isHeld ? "yes" : null);
+      const said = [code ? exceptionText(code) : "", shown === full ? "" : full, isHeld ? HELD : ""].filter(Boolean);
+      element.title = [place(this.wish.table, cell.address), ...said].join(": ");
+      setAttribute(element, "aria-label", isHeld ? `${full}, ${HELD}` : null);
+      if (cell.full !== "" && !isSame) flash(element);
+      cell.full = full;
     }
   }
 
@@ -153,8 +173,18 @@ export class RegisterTable {
     if (key === "bits") return String(word);
     if (key === "hex") return hex(word);
     if (key === "binary") return binary(word);
+    return numberText(this.valueOf(values), key);
+  }
+
+  get isFloat() {
+    return viewOf(this.wish).key === "float32";
+  }
+
+  /** @param {(number | null)[]} values */
+  valueOf(values) {
+    const { key } = viewOf(this.wish);
     // A single register has no words to swap: shown as it is served.
-    return numberText(decode(values, key, WIDTHS[key] === 1 ? "ABCD" : this.wish.order), key);
+    return decode(values, key, WIDTHS[key] === 1 ? "ABCD" : this.wish.order);
   }
 
   /** Underline where tags lie. */
