@@ -181,10 +181,14 @@ class Trends:
         greatest: Gaps = []
         last: Gaps = []
         step = max(1, -(-(stop - first) // max_points))
+        has_begun = False
         for begin in range(first - first % step, stop, step):
             times.append(begin * self.period_s * 1000)
             parts = [self._of(found, at) for at in range(max(begin, first), min(begin + step, stop))]
             known = [part for part in parts if part is not None]
+            if known and not has_begun:  # what is before the first of all ends no line
+                has_begun = True
+                parts = parts[parts.index(known[0]) :]
             least.append(_plain(min(part[0] for part in known)) if known else None)
             greatest.append(_plain(max(part[1] for part in known)) if known else None)
             is_whole = len(known) == len(parts) and not any(math.isnan(part[2]) for part in known)
@@ -306,15 +310,16 @@ def _resample(
 ) -> Iterator[None]:
     """Into `made`: the same past in stretches of another length. Lengths are powers of two: they lie in each other."""
     made.now, made.is_broken = series.now, series.is_broken
-    broken = -1
-    """The last stretch of the new ones that has a gap in it."""
+    broken = -1  # the latest of the new ones that has a gap in it; what is before the first value of all is none
+    has_begun = False
     stretch = old_stretch * old_s // period_s
     for done, at in enumerate(range(max(0, old_stretch - old_slots), old_stretch), 1):
         if done % AT_ONCE == 0:
             yield
         slot = at % old_slots
         first = at * old_s // period_s
-        if math.isnan(series.last[slot]):
+        has_begun = has_begun or not math.isnan(series.least[slot])
+        if has_begun and math.isnan(series.last[slot]):
             broken = first
             if stretch - slots <= first < stretch:
                 made.last[first % slots] = _GAP

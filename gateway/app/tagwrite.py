@@ -50,8 +50,8 @@ class TagWriter:
         """Of those that did not come as far as the gate."""
 
     async def write(self, origin: Origin, device: str, tag: str, value: Any) -> dict[str, Any]:
-        """`outcome`; `before` and `after` its answer, as clients read them: None where there is no young value. AskError:
-        not done, or not known."""
+        """`outcome`; what clients read `before` it and `after` its answer, None where there is no young value.
+        AskError: not done, or not known."""
         gateway = self._gateway
         try:
             if self._waiting >= MAX_WAITING:

@@ -260,7 +260,7 @@ class Views:
 
     def registers(self, origin: Origin, unit: int, table: str, first: int, count: int) -> Row:
         """What a client from `origin` would read of our image now, one by one: `values`, and `codes` where there is
-        none (the exception that he would get; 0: there is a value)."""
+        none (the exception that he would get; 0: there is a value). `held`: a value that is too old (`on_stale`)."""
         gateway = self._gateway
         place = spec.TABLE_BY_WORD.get(table)
         if place is None:
@@ -283,8 +283,8 @@ class Views:
         )
         if not may:
             raise AskError("denied", f"`server.access` does not let you read {table} of unit {unit}")
-        values, codes = bank.look(place, first, count)
-        return {"unit": unit, "table": table, "first": first, "values": values, "codes": codes}
+        values, codes, held = bank.look(place, first, count)
+        return {"unit": unit, "table": table, "first": first, "values": values, "codes": codes, "held": held}
 
     # -- clients and events -------------------------------------------------------------------------------------
 
@@ -359,7 +359,7 @@ def _number(exact: Fraction) -> int | float:
 
 
 def finding_row(each: Finding) -> Row:
-    return {"whose": each.whose, "text": each.what, "more": list(each.more), "device": each.device}
+    return {"whose": each.whose, "text": each.what, "more": list(each.more), "device": each.device, "link": each.link}
 
 
 def _exchange(each: Exchange) -> Row:

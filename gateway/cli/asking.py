@@ -1,7 +1,8 @@
 """Commands that look at a running gateway for a while: whom to ask, its traffic, when to stop.
 
 The rule of the file: such a command ends by itself and in order whatever ends it: Ctrl-C, `kill`, a closed pipe, its
-time, or the gateway. What it has by then is told.
+time, or the gateway. What it has by then is told. That holds while the gateway does not answer, too: it is said after
+a few seconds, and nobody who wants to end waits for it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +20,17 @@ from gateway.cli.progress import clear_line
 from gateway.cli.status import state_dir_of
 from gateway.config.durations import format_duration, parse_duration
 from gateway.config.explain import suggest
-from gateway.control.client import ask
+from gateway.control.client import ANSWER_S, NoAnswer, ask
 from gateway.control.path import ControlError
 from gateway.traffic import MAX_TAKEN, Frame
 
 POLL_S = 0.1
 """Between two questions for traffic: a person sees no delay, and a tap has room for far more than comes meanwhile."""
+SILENT_S = 3.0
+"""A gateway that is only busy has answered by then; after it the line says why nothing comes. A command with a shorter
+`--for` waits as long for its first answers."""
+CLOSE_S = 1.0
+"""A tap that is not closed ends by itself."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -33,15 +39,18 @@ class Asked(NamedTuple):
     """A gateway that runs."""
 
     state_dir: Path
+    timeout_s: float = ANSWER_S
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """Raises ControlError with what to do."""
-        return ask(self.state_dir, command, **arguments)
+        return ask(self.state_dir, command, timeout_s=self.timeout_s, **arguments)
 
 
-def gateway_of(file: Path | None, state_dir: Path | None) -> Asked:
-    """As `gateway status` finds it; ends the command when the plant's file does not tell."""
-    return Asked(state_dir_of(file, state_dir))
+def gateway_of(file: Path | None, state_dir: Path | None, for_s: float | None = None) -> Asked:
+    """As `gateway status` finds it; ends the command when the plant's file does not tell. `for_s`: no answer is waited
+    for longer than the command is to take."""
+    timeout_s = ANSWER_S if for_s is None else min(ANSWER_S, max(for_s, SILENT_S))
+    return Asked(state_dir_of(file, state_dir), timeout_s)
 
 
 def duration(option: str, text: str | None) -> float | None:
@@ -79,7 +88,7 @@ class Plant(NamedTuple):
 
     @classmethod
     def of(cls, asked: Asked) -> Plant:
-        rows = asked.ask("devices")
+        rows = asked.ask("devices", waiting=_Patience())
         return cls(rows["devices"], rows["links"])
 
     def wanted(self, name: str) -> dict[str, Any]:
@@ -117,6 +126,25 @@ class Taken(NamedTuple):
     """Nobody knows how many were lost: we were stopped for so long that the gateway has given up on us."""
 
 
+class _Over(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class _Patience:
+    """Says, once, that an answer is long in coming; ends the waiting when it is time to end."""
+
+    def __init__(self, is_over: Callable[[], bool] | None = None) -> None:
+        self._is_over = is_over
+        self._is_told = False
+
+    def __call__(self, waited_s: float) -> None:
+        if self._is_over is not None and self._is_over():
+            raise _Over
+        if waited_s >= SILENT_S and not self._is_told:
+            self._is_told = True
+            tell(f"the gateway has not answered for {SILENT_S:g} s: it is stopped or overloaded; still waiting")
+
+
 class Tap:
     """Frames of a running gateway as they travel."""
 
@@ -125,18 +153,34 @@ class Tap:
         self._asked = asked
         self._wanted = wanted
         self._after = 0
-        self._number = self._open()
+        self._is_silent = False
+        """The gateway has not answered the last question."""
+        self._number = self._open(_Patience())
 
-    def _open(self) -> int:
-        return int(self._asked.ask("trace_open", filter=self._wanted)["tap"])
+    def _open(self, waiting: _Patience) -> int:
+        return int(self._asked.ask("trace_open", filter=self._wanted, waiting=waiting)["tap"])
 
-    def take(self) -> Iterator[Taken]:
-        """All that came since the last time. Raises ControlError when the gateway is no more."""
+    def take(self, is_over: Callable[[], bool]) -> Iterator[Taken]:
+        """All that came since the last time; nothing more once `is_over`, whether or not the gateway answers. Raises
+        ControlError when the gateway is no more, or does not answer."""
+        waiting = _Patience(is_over)
+        try:
+            yield from self._take(waiting)
+        except _Over:
+            self._is_silent = True
+        except NoAnswer:
+            self._is_silent = True
+            raise
+
+    def _take(self, waiting: _Patience) -> Iterator[Taken]:
         while True:
             try:
-                answer = self._asked.ask("trace_take", tap=self._number, after=self._after)
+                answer = self._asked.ask("trace_take", tap=self._number, after=self._after, waiting=waiting)
+            except NoAnswer:
+                raise
             except ControlError:
-                self._number, self._after = self._open(), 0  # fails, too, if it was not just this trace that ended
+                self._number = self._open(waiting)  # fails, too, if it was not just this trace that ended
+                self._after = 0
                 yield Taken([], 0, is_interrupted=True)
                 continue
             frames = [Frame(**{**row, "pdu": bytes.fromhex(row["pdu"])}) for row in answer["frames"]]
@@ -147,9 +191,11 @@ class Tap:
                 return
 
     def close(self) -> None:
-        """Harmless when the gateway is no more."""
+        """Harmless when the gateway is no more; takes no time when it does not answer."""
+        if self._is_silent:
+            return
         with contextlib.suppress(ControlError):
-            self._asked.ask("trace_close", tap=self._number)
+            self._asked._replace(timeout_s=CLOSE_S).ask("trace_close", tap=self._number)
 
 
 # -- the end --------------------------------------------------------------------------------------------------------

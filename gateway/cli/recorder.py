@@ -161,7 +161,7 @@ def from_gateway(
     """What the gateway says to a device, or on a link, and what comes of it."""
     file = None if state_dir is not None else file
     check_target(wanted_file.path, force=wanted_file.force, inputs=plant_files(file))
-    asked = gateway_of(file, state_dir)
+    asked = gateway_of(file, state_dir, for_s)
     plant, wanted = plant_and_filter(asked, name)
     if unit is not None:
         wanted["unit"] = unit
@@ -181,7 +181,7 @@ def from_gateway(
     with until_stopped(for_s) as is_over:
         try:
             while not found.is_full and not is_over():
-                for taken in tap.take():
+                for taken in tap.take(is_over):
                     traffic.take(taken.frames, taken.lost, is_interrupted=taken.is_interrupted)
                     if found.is_full:
                         break

@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.cli.asking import Asked, until_stopped
 from gateway.cli.output import fail
-from gateway.cli.top_rows import Data, Look, rates_of
+from gateway.cli.top_rows import Data, Look, boot_of, is_same, rates_of
 from gateway.control.findings import findings
 from gateway.control.path import ControlError
 
@@ -28,19 +28,24 @@ class Looker:
     asked: Asked
     clock: Callable[[], float] = time.monotonic
     _events: list[Mapping[str, Any]] = field(default_factory=list)
-    _pid: Any = None
+    _boot: Any = None
 
     def look(self) -> Look:
         """Raises ControlError when no gateway answers."""
         status: Data = self.asked.ask("status")
         at_s = self.clock()
-        pid = status.get("gateway", {}).get("pid")
-        if pid != self._pid:
-            self._pid = pid
+        boot = boot_of(status)
+        if boot != self._boot:
+            self._boot = boot
             self._events.clear()  # another process counts its own from 1
         clients = self.asked.ask("clients")["clients"]
         after = self._events[-1]["number"] if self._events else 0
-        self._events += self.asked.ask("events", after=after)["events"]
+        told = self.asked.ask("events", after=after)
+        if told.get("boot") != boot:  # it was started anew in between, and the number means another event there
+            self._boot = told.get("boot")
+            self._events.clear()
+            told = self.asked.ask("events", after=0)
+        self._events += told["events"]
         del self._events[:-MAX_EVENTS]
         return Look(at_s, status, clients, list(self._events))
 
@@ -61,7 +66,7 @@ def print_json(looker: Looker, every_s: float, count: int | None) -> None:
                     fail(str(error))
                 row["error"], before = str(error), None
             else:
-                if before is None or look.status["gateway"]["pid"] != before.status["gateway"]["pid"]:
+                if before is None or not is_same(look, before):
                     seen = 0
                 row["rates"] = rates_of(look, before).as_json()
                 row["findings"] = [

@@ -94,7 +94,12 @@ def rates_of(look: Look, before: Look | None) -> Rates:
 
 def is_same(look: Look, before: Look) -> bool:
     """Of the same process."""
-    return bool(look.status.get("gateway", {}).get("pid") == before.status.get("gateway", {}).get("pid"))
+    return bool(boot_of(look.status) == boot_of(before.status))
+
+
+def boot_of(status: Data) -> Any:
+    """Which start of the gateway: in a container every one has the same pid."""
+    return status.get("gateway", {}).get("boot")
 
 
 def _rate(value: float, value_before: float | None, look: Look, before: Look | None) -> float | None:

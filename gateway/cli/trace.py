@@ -65,7 +65,7 @@ def trace(
     if pcap is not None and pcap != "-":
         check_target(Path(pcap), force=force, inputs=plant_files(file))
     for_s = asking.duration("--for", for_)
-    asked = asking.gateway_of(file, state_dir)
+    asked = asking.gateway_of(file, state_dir, for_s)
     plant, wanted = asking.plant_and_filter(asked, name)
     if clients:
         wanted["side"] = "client"

@@ -25,6 +25,8 @@ MOST_WHO = 40
 """Characters of the column that says who; it grows with the names that come, and does not jump about."""
 PLANT_AGE_S = 10.0
 """How long names and urls of the plant are believed: a reload may have brought others."""
+LOOK_UP_S = 1.0
+"""For names in between: the frames wait meanwhile."""
 TOLD_INSTEAD = {
     "time-out": "no answer",
     "lost": "the connection ended before the answer",
@@ -92,7 +94,7 @@ def _run(asked: Asked, wanted: dict[str, Any], outputs: list[_Output], for_s: fl
         is_full = False
         try:
             while not is_full and not is_over():
-                for taken in tap.take():
+                for taken in tap.take(is_over):
                     if taken.lost or taken.is_interrupted:
                         lost += taken.lost
                         pairs.forget()
@@ -147,8 +149,9 @@ class _Names:
         if frame.side == "client":
             return ""
         if frame.where not in self._urls and time.monotonic() - self._at_s > PLANT_AGE_S:
+            self._at_s = time.monotonic()  # also when it does not answer: not once more for each frame
             with contextlib.suppress(ControlError):
-                self._take(Plant.of(self._asked))
+                self._take(Plant.of(self._asked._replace(timeout_s=LOOK_UP_S)))
         return self._urls.get(frame.where, "")
 
 
@@ -253,12 +256,15 @@ class _Capture:
         self._size = 0
         self._packets = 0
         self._missing = ""
+        self._is_new = False
+        """There was no such file."""
         self._file: BinaryIO
 
     def __enter__(self) -> _Capture:
         if self._target.is_stdout:
             self._file = sys.stdout.buffer
         else:
+            self._is_new = not Path(self._path).exists()
             self._file = open_target(Path(self._path), force=self._target.force)
         self._data += self._pcap.head()
         self.flush()
@@ -300,5 +306,7 @@ class _Capture:
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._file.truncate(self._size)  # half a block at the end would be told as damage
+                if self._is_new and not self._size:  # not even its head: it is of no use
+                    Path(self._path).unlink()
             fail(f"{self._path}: {error.strerror}: the capture ends here")
         self._size += len(data)

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,28 @@ ANSWER_S = 10.0
 """For the whole answer; 1,000 devices take a tenth of a second."""
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 """Fifty times the answer of a plant of 5,000 devices: what is longer is not ours."""
+WAIT_STEP_S = 0.1
+"""How often whoever waits is asked whether he still does."""
 _CHUNK_BYTES = 1024 * 1024
 
+Waiting = Callable[[float], None]
+"""Called with the seconds since the question while no answer has come; what it raises ends the asking."""
 
-def ask(state_dir: Path, command: str, *, timeout_s: float = ANSWER_S, **arguments: Any) -> Any:
+
+class NoAnswer(ControlError):
+    """It is there and says nothing in time: to ask it once more would only take as long again."""
+
+
+def ask(
+    state_dir: Path, command: str, *, timeout_s: float = ANSWER_S, waiting: Waiting | None = None, **arguments: Any
+) -> Any:
     """The result of `command` of the gateway that runs with `state_dir`. Raises ControlError with what to do."""
     if not hasattr(socket, "AF_UNIX"):
         raise ControlError("this system has no Unix sockets: a running gateway cannot be asked")
     path = state_dir / SOCKET_NAME
     request = json.dumps({"command": command, **arguments}).encode() + b"\n"
     try:
-        line = _exchange(path, request, timeout_s)
+        line = _exchange(path, request, timeout_s, waiting)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ControlError(
             f"no gateway is running with the state directory {state_dir}: there is no {SOCKET_NAME} in it; "
@@ -42,7 +54,7 @@ def ask(state_dir: Path, command: str, *, timeout_s: float = ANSWER_S, **argumen
     except PermissionError as error:
         raise ControlError(f"{path}: permission denied{_owner(state_dir)}") from error
     except (TimeoutError, BlockingIOError) as error:  # the latter: its queue of connections is full, nobody accepts
-        raise ControlError(
+        raise NoAnswer(
             f"the gateway at {path} does not answer within {timeout_s:g} s: it is stopped or overloaded"
         ) from error
     except OSError as error:
@@ -50,20 +62,28 @@ def ask(state_dir: Path, command: str, *, timeout_s: float = ANSWER_S, **argumen
     return _result(path, line)
 
 
-def _exchange(path: Path, request: bytes, timeout_s: float) -> bytes:
+def _exchange(path: Path, request: bytes, timeout_s: float, waiting: Waiting | None) -> bytes:
     """The line that answers `request`."""
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as connection:
         connection.settimeout(min(CONNECT_S, timeout_s))
         with address_of(path) as address:
             connection.connect(address)
-        end_s = time.monotonic() + timeout_s
+        begun_s = time.monotonic()
+        end_s = begun_s + timeout_s
         # A refusal (too many clients) may come, and the connection be closed, before the request was taken.
         with contextlib.suppress(BrokenPipeError):
             connection.sendall(request)
         answer = bytearray()
         while not answer.endswith(b"\n"):
-            connection.settimeout(max(0.001, end_s - time.monotonic()))
-            received = connection.recv(_CHUNK_BYTES)
+            left_s = max(0.001, end_s - time.monotonic())
+            connection.settimeout(left_s if waiting is None else min(left_s, WAIT_STEP_S))
+            try:
+                received = connection.recv(_CHUNK_BYTES)
+            except TimeoutError:
+                if waiting is None or time.monotonic() >= end_s:
+                    raise
+                waiting(time.monotonic() - begun_s)
+                continue
             if not received:
                 raise ControlError(f"{path}: the gateway closed the connection; perhaps it is just stopping")
             answer += received

@@ -39,6 +39,8 @@ class Finding(NamedTuple):
     more: tuple[str, ...] = ()
     device: str | None = None
     """The one device that it is about, if it is one."""
+    link: str | None = None
+    """The name of the one link that it is about, if it is one."""
 
 
 def findings(snapshot: Data) -> list[Finding]:
@@ -100,7 +102,7 @@ def _link(link: Data, devices: Sequence[Data]) -> Finding | None:
         more.append("its host is there, but nothing listens on that port: is the PLC in RUN, is the port right?")
     if silent:
         more.append(f"no fresh values from {len(silent)} of {len(devices)} devices: {_names(silent)}")
-    return Finding(PLC if trouble.startswith(REFUSED) or link["up"] else NETWORK, what, tuple(more))
+    return Finding(PLC if trouble.startswith(REFUSED) or link["up"] else NETWORK, what, tuple(more), link=name)
 
 
 def _devices(link: Data, devices: Sequence[Data]) -> Iterator[Finding]:
@@ -159,7 +161,8 @@ def _demoted_strangers(link: Data, devices: Sequence[Data]) -> Iterator[Finding]
     ours = {device["unit"] for device in devices}
     for each in link.get("demoted", ()):
         if each["unit"] not in ours:
-            yield Finding(PLC, f"unit {each['unit']} on link {link['name']} does not answer", (_probes(each),))
+            name = str(link["name"])
+            yield Finding(PLC, f"unit {each['unit']} on link {name} does not answer", (_probes(each),), link=name)
 
 
 def _holes(device: Data) -> Sequence[Data]:
@@ -196,7 +199,7 @@ def _overload(link: Data, devices: Sequence[Data]) -> Finding:
     ]
     if lines:
         lines.insert(0, "slow these down, for they take most of it:" if len(lines) > 1 else "slow this down:")
-    return Finding(US, what, tuple(lines))
+    return Finding(US, what, tuple(lines), link=str(link["name"]))
 
 
 def _busy_s(job: Data) -> float:

@@ -26,7 +26,6 @@ from tests.support.until import wait_until
 WITHOUT_JSON = {
     "": "runs the gateway, which prints nothing; its log has --log-format json",
     "certs": "has commands, and does nothing itself",
-    "schema": "prints JSON anyway",
 }
 SEVERAL_MEANINGS = {"--json", "--count", "--every", "--for", "--listen", "--host", "--units", "--unit", "--device",
                     "--role"}  # fmt: skip

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,30 @@ def test_a_full_disk_ends_it_with_a_line(plant: tuple[str, Running]) -> None:
     assert "/dev/full: No space left on device: the capture ends here" in result.stderr
 
 
+FULL = """
+import resource, sys
+from gateway.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+sys.argv[0] = "gateway"
+main()
+"""
+
+
+def test_a_full_disk_leaves_no_empty_file(plant: tuple[str, Running], tmp_path: Path) -> None:
+    def traced(*more: str) -> str:
+        arguments = [sys.executable, "-c", FULL, "trace", plant[0], "--pcap", str(path), *more]
+        result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+        assert result.returncode == 1, result.stderr
+        return result.stderr
+
+    path = tmp_path / "press.pcapng"
+    assert "the capture ends here" in traced()
+    assert not path.exists()
+    path.touch()
+    assert "the capture ends here" in traced("--force")
+    assert path.exists(), "it was there before"
+
+
 # -- its end --------------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +272,52 @@ def test_the_end_of_the_gateway_ends_it(tmp_path: Path) -> None:
         code, told = trace.end()
     assert code == 1
     assert "the trace ends: no gateway is running with the state directory" in told
+
+
+@pytest.fixture
+def hanging(tmp_path: Path) -> Iterator[Running]:
+    with running(PLANT, tmp_path) as traced:
+        wait_until((tmp_path / "state" / "control.sock").exists, what="the control socket")
+        try:
+            yield traced
+        finally:
+            traced.process.send_signal(signal.SIGCONT)
+
+
+def test_a_gateway_that_hangs_is_told_of_and_ctrl_c_ends_it_at_once(hanging: Running, tmp_path: Path) -> None:
+    trace = Tracing(str(tmp_path / "plant.yaml"))
+    assert trace.line()
+    hanging.process.send_signal(signal.SIGSTOP)
+    stderr = trace.process.stderr
+    assert stderr is not None
+    stopped_s = time.monotonic()
+    assert stderr.readline().startswith("the gateway has not answered for 3 s: it is stopped or overloaded")
+    assert time.monotonic() - stopped_s < 6
+    asked_s = time.monotonic()
+    code, told = trace.end(signal.SIGINT)
+    assert time.monotonic() - asked_s < 2, "it did not wait for the gateway"
+    assert code == 0
+    assert re.match(r"\d+ frames in [\d.]+ s\n$", told)
+
+
+@pytest.mark.parametrize("name", ["trace", "record"])
+def test_its_time_ends_it_although_the_gateway_hangs(hanging: Running, tmp_path: Path, name: str) -> None:
+    out = {"trace": "--pcap", "record": "-o"}[name]
+    began_s = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", name, str(tmp_path / "plant.yaml"), "press", "--for", "2s", out,
+         str(tmp_path / "out")],
+        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: (tmp_path / "out").exists() and (tmp_path / "out").stat().st_size > 600, what="traffic")
+        hanging.process.send_signal(signal.SIGSTOP)
+        _, told = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0, told
+    assert time.monotonic() - began_s < 7
+    assert "not answer" not in told
 
 
 def test_without_a_gateway_it_says_so(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from gateway.cli.asking import Asked
 from gateway.cli.top_look import Looker
+from gateway.cli.top_rows import is_same, rates_of
 from gateway.control.socket import ControlSocket
 from tests.support.needs import require_module
 
@@ -49,6 +50,7 @@ def gateway_with_devices(directory: Path) -> Iterator[dict[str, Any]]:
     """A control socket that answers as a gateway with 1,000 devices; what is in the dict is told as the gateway's."""
     about: dict[str, Any] = {
         "version": "1.2.3",
+        "boot": "0a",
         "pid": 1,
         "uptime_s": 9.0,
         "clients": 0,
@@ -66,7 +68,12 @@ def gateway_with_devices(directory: Path) -> Iterator[dict[str, Any]]:
         {
             "status": status,
             "clients": lambda request: {"clients": [{"peer": "10.0.0.9:5", "requests": 4, "last": "read holding:0"}]},
-            "events": lambda request: {"events": [], "last": 0, "lost_before": 1},
+            "events": lambda request: {
+                "boot": about.get("boot"),
+                "events": [{"number": n, "text": about["boot"]} for n in range(request["after"] + 1, 4)],
+                "last": 3,
+                "lost_before": 1,
+            },
         },
     )
     about["asked"] = 0
@@ -136,6 +143,19 @@ def test_keys_choose_sort_filter_scroll_and_end(tmp_path: Path, size: tuple[int,
 
     with gateway_with_devices(tmp_path):
         asyncio.run(asyncio.wait_for(drive(), DEADLINE_S * 3))
+
+
+def test_a_restart_is_told_by_its_boot_for_in_a_container_its_pid_stays(tmp_path: Path) -> None:
+    with gateway_with_devices(tmp_path) as about:
+        looker = Looker(Asked(tmp_path))
+        before, again = looker.look(), looker.look()
+        assert is_same(again, before)
+        assert [event["number"] for event in again.events] == [1, 2, 3]
+        about["boot"] = "0b"
+        after = looker.look()
+    assert not is_same(after, before)
+    assert {event["text"] for event in after.events} == {"0b"}, "what the other one told is gone"
+    assert set(rates_of(after, again)) == {None}
 
 
 def test_values_move_unless_it_is_paused(tmp_path: Path) -> None:

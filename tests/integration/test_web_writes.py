@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import signal
+import struct
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from tests.support.needs import require_module
 from tests.support.process import Running, running
 from tests.support.until import wait_until
 from tests.support.web import Answer, Browser, page_port
-from tests.support.wire import Wire
+from tests.support.wire import Wire, adu
 
 WORD = "correct-horse"
 LARGEST = 2**64 - 1
@@ -53,11 +55,34 @@ devices:
     timeout: 300ms
     retries: 0
     tags: {{target: {{at: "holding:0", type: int16, write: true, to: "3/holding:0"}}}}
+  deaf:
+    url: tcp://127.0.0.1:{deaf}
+    every: 50ms
+    stale_after: 300ms
+    timeout: 100ms
+    retries: 0
+    tags:
+      target: {{at: "holding:0", type: int16, write: true, to: "4/holding:0"}}
+      level: {{at: "holding:1", type: int16, to: "4/input:7"}}
+      alarm: {{at: "holding:2.3", type: bool, to: "4/discrete:9"}}
 """
+IS_DEAF = threading.Event()
+"""The device `deaf` is too busy for reads; writes it takes."""
+DEAF_HOLDS = bytearray(6)
 
 
 def mute_for_writes(tid: int, unit: int, pdu: bytes) -> bytes | None:
     return echo_zeros(tid, unit, pdu) if pdu[0] == 3 else None
+
+
+def deaf_for_reads(tid: int, unit: int, pdu: bytes) -> bytes | None:
+    first, number = struct.unpack(">HH", pdu[1:5])
+    if pdu[0] != 3:
+        DEAF_HOLDS[2 * first : 2 * first + 2] = pdu[3:5]
+        return adu(tid, unit, pdu)
+    if IS_DEAF.is_set():
+        return adu(tid, unit, b"\x83\x06")
+    return adu(tid, unit, bytes((3, 2 * number)) + DEAF_HOLDS[2 * first : 2 * (first + number)])
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +92,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def yaml() -> Iterator[Callable[[str], str]]:
-    with scripted(mute_for_writes) as device:
+    with scripted(mute_for_writes) as mute, scripted(deaf_for_reads) as deaf:
         away = free_port()
-        yield lambda unit: PLANT.format(users=USERS, away=away, mute=device.port, unit=unit)
+        yield lambda unit: PLANT.format(users=USERS, away=away, mute=mute.port, deaf=deaf.port, unit=unit)
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +202,20 @@ def test_what_was_sent_and_not_answered_is_unknown(anna: Browser, folder: Path) 
     assert audited(folder, '"unit":3', '"new":[8]')["outcome"].startswith("unknown 0B")
 
 
+def test_a_value_that_is_too_old_is_not_told_as_what_was_there(anna: Browser, folder: Path) -> None:
+    IS_DEAF.clear()
+    wait_until(lambda: shown(anna, "deaf/target")[2] == "good", what="a first value")
+    answer = write(anna, "deaf/target", 50)
+    assert (answer.json["before"], answer.json["after"]) == (0, 50)
+    IS_DEAF.set()
+    wait_until(lambda: shown(anna, "deaf/target")[2] == "bad", what="a value that is too old")
+    answer = write(anna, "deaf/target", 777)
+    assert answer.status == 200, answer.body
+    assert answer.json == {"outcome": "done", "before": None, "after": None}
+    assert audited(folder, '"unit":4', "[777]")["old"] is None
+    IS_DEAF.clear()
+
+
 def _state(browser: Browser, device: str) -> str:
     return next(row["state"] for row in browser.get("/api/state").json["devices"] if row["name"] == device)
 
@@ -214,6 +253,26 @@ def test_what_makes_no_sense_is_in_the_audit(
     assert (line["unit"], line["outcome"].split()[0]) == (unit, "refused")
     assert why in line["why"]
     assert unit == 0 or line["range"] == "holding:10 (400011)"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "where"),
+    [("level", 7, "input:7 (300008) of unit 4"), ("alarm", True, "discrete:9 (100010) of unit 4")],
+)
+def test_a_tag_where_no_request_can_write_is_audited_with_its_true_place(
+    anna: Browser, folder: Path, name: str, value: object, where: str
+) -> None:
+    assert write(anna, f"deaf/{name}", value).status == 403
+    line = audited(folder, f"deaf/{name} = ")
+    assert (line["unit"], line["outcome"].split()[0]) == (4, "refused")
+    assert (line["range"], line["table"], line["old"], line["new"]) == (None, None, None, None)
+    assert line["why"].endswith(f"it is shown at {where}")
+
+
+def test_true_is_no_number(anna: Browser) -> None:
+    answer = write(anna, "meter/target", True)
+    assert (answer.status, answer.json["error"]) == (400, "meter/target is a number (int16), not true")
+    assert write(anna, "meter/target", 1).status == 200
 
 
 def test_nobody_in_particular_is_in_the_audit_and_a_flood_of_him_is_not(gateway: Running, folder: Path) -> None:
