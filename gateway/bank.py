@@ -474,8 +474,7 @@ class Bank:
             return None
         if area.spans and any(span.stale for span in area.spans_in(first, first + count)):
             return None
-        memory = area.memory
-        return _cut_bits(memory, first, count) if table.is_bits else bytes(memory[2 * first : 2 * (first + count)])
+        return self.get(table, first, count)
 
     def spans_in(self, table: Table, first: int, count: int) -> list[Span]:
         """The spans that touch a range, in order of their addresses."""

@@ -171,9 +171,7 @@ def lost_line(count: int) -> str:
 
 def outcome(answer: bytes | None, why: str | None) -> str:
     """`done`, or whether nothing was changed or nobody knows, and what the client was told."""
-    if not why and answer is not None and not answer[0] & spec.EXCEPTION_BIT:  # by far the most
-        return "done"
-    if (why or "").startswith(DONE) or (answer is not None and not answer[0] & spec.EXCEPTION_BIT):
+    if (answer is not None and not answer[0] & spec.EXCEPTION_BIT) or (why or "").startswith(DONE):
         return "done"
     told = "" if answer is None else f" {spec.exception_text(answer[1])}"
     is_known = not (why or "").startswith(UNKNOWN)
