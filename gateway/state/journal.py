@@ -39,8 +39,8 @@ most, a client is answered. Counted, not timed: on a busy machine a time would b
 SLICE_SIZE = 12 * 1024
 """As many characters, and one line more: a line of 1968 coils takes as long as forty others."""
 REST_S = 0.0015
-"""The pause after it: a flood of records has a fifth of the interpreter, and no more. A loop that has no pause of its own
-gives the interpreter away 5 ms after it was asked (sys.getswitchinterval), after every pause and every call of the
+"""The pause after it: a flood of records has a fifth of the interpreter, and no more. A loop that has no pause of its
+own gives the interpreter away 5 ms after it was asked (sys.getswitchinterval), after every pause and every call of the
 system here: hence few of these, and, of a flood that comes in large pieces, few lines."""
 BATCH_SIZE = 64 * 1024
 """Characters of one write, and a slice more."""
